@@ -1,0 +1,13 @@
+//! The pure rules of autovector. This crate knows no PostgreSQL, does no I/O and
+//! reads no clock: time, randomness and identifiers are parameters.
+
+pub mod backoff;
+pub mod chunking;
+pub mod config;
+pub mod failure;
+pub mod names;
+pub mod packing;
+pub mod pipeline;
+pub mod secret;
+pub mod states;
+pub mod template;
