@@ -1,6 +1,16 @@
 //! Providers turn text into vectors. This crate knows no PostgreSQL: it runs on worker
 //! threads and hands back plain data.
 
+mod address;
+mod answer;
+pub mod endpoint;
+pub mod http;
+pub mod isolate;
+pub mod local;
+mod ollama;
+mod openai;
+pub mod secrets;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use autovector_domain::{config::Embedding, failure::Failure, secret::Secret};
@@ -32,7 +42,7 @@ pub struct Embeddings {
 
 impl Embeddings {
     pub fn count(&self) -> usize {
-        if self.dimensions == 0 { 0 } else { self.values.len() / self.dimensions }
+        self.values.len().checked_div(self.dimensions).unwrap_or(0)
     }
 
     pub fn vector(&self, index: usize) -> &[f32] {
@@ -53,7 +63,14 @@ pub trait Embedder: Send + Sync {
 
     /// Requests worth having in flight at once when the configuration does not say.
     fn default_concurrency(&self) -> usize;
+
+    /// Called by a thread that no longer wants the answers of others: requests in flight end
+    /// at once with `Failure::Request`, and so does every later one.
+    fn abort(&self) {}
 }
+
+/// Finds a secret by its name.
+pub type Secrets = Arc<dyn Fn(&str) -> Option<Secret> + Send + Sync>;
 
 /// Everything a provider needs from its surroundings, as plain data.
 #[derive(Clone)]
@@ -61,15 +78,22 @@ pub struct Surroundings {
     pub local_model_directory: Option<PathBuf>,
     pub local_threads: usize,
     pub connect_timeout: Duration,
-    /// From the first byte sent to the last byte read.
+    /// The whole request, from looking up the name to the last byte read.
     pub request_timeout: Duration,
     /// Patterns `scheme://host[:port]`; see `endpoint`.
     pub allowed_endpoints: Vec<String>,
-    /// Finds a secret by its name.
-    pub secrets: Arc<dyn Fn(&str) -> Option<Secret> + Send + Sync>,
+    /// `secrets::lookup`, with whatever checks come before it.
+    pub secrets: Secrets,
 }
 
-/// Opens the provider that `embedding` names.
-pub fn open(_embedding: &Embedding, _surroundings: &Surroundings) -> Result<Arc<dyn Embedder>, Failure> {
-    todo!()
+/// Opens the provider that `embedding` names. Sends nothing yet.
+///
+/// Errors: `Failure::Config` for what can be seen without asking the provider: a URL that is
+/// not allowed, a missing key, a model directory that cannot be loaded.
+pub fn open(embedding: &Embedding, surroundings: &Surroundings) -> Result<Arc<dyn Embedder>, Failure> {
+    match embedding {
+        Embedding::Local(config) => local::open(config, surroundings),
+        Embedding::OpenAi(config) => Ok(Arc::new(openai::open(config, surroundings)?)),
+        Embedding::Ollama(config) => Ok(Arc::new(ollama::open(config, surroundings)?)),
+    }
 }

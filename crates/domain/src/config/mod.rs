@@ -1,9 +1,29 @@
 //! The configuration of a vectorizer: one type per `config_type`, its JSON (pgai's shapes)
-//! and its checks.
+//! and its checks. A constructor stands for one SQL function and refuses what cannot work;
+//! `from_json` goes through the same checks.
 
+mod chunking;
+mod destination;
 mod embedding;
+mod fields;
+mod formatting;
+mod indexing;
+mod loading;
+mod parsing;
+mod processing;
+mod scheduling;
+mod vectorizer;
 
+pub use chunking::{CharacterSplitter, Chunking, RecursiveSplitter};
+pub use destination::{Destination, TableDestination};
 pub use embedding::{Embedding, Local, Ollama, OpenAi};
+pub use formatting::Formatting;
+pub use indexing::{Hnsw, Indexing, Opclass};
+pub use loading::Loading;
+pub use parsing::Parsing;
+pub use processing::Processing;
+pub use scheduling::Scheduling;
+pub use vectorizer::VectorizerConfig;
 
 /// pgvector stores at most this many dimensions in a `vector` column.
 pub const MAX_DIMENSIONS: u32 = 16_000;

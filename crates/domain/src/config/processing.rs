@@ -1,0 +1,59 @@
+//! `processing_*`: how much a worker takes at once.
+
+use serde_json::Value;
+
+use super::{
+    ConfigError,
+    fields::{Kind, bounded, optional},
+};
+
+const KIND: Kind = Kind { config_type: "processing", made_by: "ai.processing_default()" };
+
+/// None leaves the choice to the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Processing {
+    /// Rows per batch.
+    pub batch_size: Option<u32>,
+    /// Requests in flight at once.
+    pub concurrency: Option<u32>,
+}
+
+impl Processing {
+    pub const MAX_BATCH_SIZE: u32 = 2048;
+    pub const MAX_CONCURRENCY: u32 = 50;
+
+    /// `ai.processing_default`: `batch_size` 1 to 2048, `concurrency` 1 to 50.
+    pub fn new(batch_size: Option<i32>, concurrency: Option<i32>) -> Result<Processing, ConfigError> {
+        let batch_size = batch_size
+            .map(|rows| {
+                let hint = "Give the rows per batch, or leave batch_size out and the worker chooses.";
+                bounded("batch_size", rows, 1, Processing::MAX_BATCH_SIZE, hint)
+            })
+            .transpose()?;
+        let concurrency = concurrency
+            .map(|requests| {
+                let hint =
+                    "Give the requests in flight at once, or leave concurrency out and the worker chooses.";
+                bounded("concurrency", requests, 1, Processing::MAX_CONCURRENCY, hint)
+            })
+            .transpose()?;
+        Ok(Processing { batch_size, concurrency })
+    }
+
+    /// Reads the JSON that `to_json` writes.
+    pub fn from_json(value: &Value) -> Result<Processing, ConfigError> {
+        let fields = KIND.read(value)?;
+        match fields.implementation {
+            "default" => Processing::new(fields.int("batch_size")?, fields.int("concurrency")?),
+            other => Err(KIND.unknown(other)),
+        }
+    }
+
+    /// The JSON that the catalog stores.
+    pub fn to_json(&self) -> Value {
+        KIND.write(
+            "default",
+            [("batch_size", optional(self.batch_size)), ("concurrency", optional(self.concurrency))],
+        )
+    }
+}

@@ -1,0 +1,177 @@
+//! An encoder with everything around it: tokens, batches, pooling, normalisation. A text's
+//! vector is a function of the text alone, bit for bit: texts share a batch only with texts of
+//! the same padded length, which follows from a text's own number of tokens.
+
+use std::sync::Arc;
+
+use autovector_domain::failure::Failure;
+use rten::ThreadPool;
+
+use super::{
+    modules::{Modules, Pooling},
+    network::{Answer, Batch, Network},
+    tokens::Tokens,
+};
+use crate::{Embeddings, Purpose};
+
+/// Tokens, padding included, that go through the graph at once. Larger batches are not faster
+/// but need more memory for the scores of attention.
+const BATCH_TOKENS: usize = 1024;
+
+/// A loaded encoder.
+pub struct Transformer {
+    network: Network,
+    tokens: Tokens,
+    modules: Modules,
+    max_tokens: usize,
+}
+
+impl Transformer {
+    /// Puts the parts together and runs them once, so that parts which do not fit are found
+    /// now. `max_tokens` is the longest text.
+    pub fn new(
+        network: Network,
+        tokens: Tokens,
+        modules: Modules,
+        max_tokens: usize,
+        pool: &Arc<ThreadPool>,
+    ) -> Result<Self, Failure> {
+        let transformer = Transformer { network, tokens, modules, max_tokens };
+        let tried = transformer.embed(&["a"], Purpose::Document, pool);
+        tried.map_err(|failure| match failure {
+            Failure::Input { message } => {
+                Failure::config(message, "The model's files are damaged or belong to different models.")
+            }
+            other => other,
+        })?;
+        Ok(transformer)
+    }
+
+    pub fn dimensions(&self) -> usize {
+        self.network.hidden
+    }
+
+    /// The vectors of `inputs`, in order, computed on `pool`.
+    ///
+    /// Fails with [`Failure::Input`] where a text is refused or its vector is not finite.
+    pub fn embed(&self, inputs: &[&str], purpose: Purpose, pool: &Arc<ThreadPool>) -> Result<Embeddings, Failure> {
+        let hidden = self.network.hidden;
+        let prompt = self.modules.prompt(purpose);
+        let mut texts = Vec::with_capacity(inputs.len());
+        for (at, input) in inputs.iter().enumerate() {
+            let tokens = if prompt.is_empty() {
+                self.tokens.encode(input)?
+            } else {
+                self.tokens.encode(&format!("{prompt}{input}"))?
+            };
+            texts.push((self.width(tokens.len()), at, tokens));
+        }
+        let count = texts.iter().map(|(_, _, tokens)| tokens.len() as u64).sum();
+        let mut values = vec![0.0; inputs.len() * hidden];
+        texts.sort_by_key(|(width, at, _)| (*width, *at));
+        for same in texts.chunk_by(|a, b| a.0 == b.0) {
+            let width = same[0].0;
+            // A text without tokens has the zero vector.
+            if width == 0 {
+                continue;
+            }
+            let most = if self.network.alone { 1 } else { (BATCH_TOKENS / width).max(1) };
+            for part in same.chunks(most) {
+                let tokens: Vec<Vec<u32>> = part.iter().map(|(_, _, tokens)| tokens.clone()).collect();
+                let answer = self.network.run(&Batch { texts: &tokens, width }, pool)?;
+                for (row, (_, at, tokens)) in part.iter().enumerate() {
+                    let vector = &mut values[at * hidden..(at + 1) * hidden];
+                    match &answer {
+                        Answer::Texts(all) => vector.copy_from_slice(&all[row * hidden..(row + 1) * hidden]),
+                        Answer::Tokens(all) => {
+                            let start = row * width * hidden;
+                            pool_tokens(self.modules.pooling, &all[start..start + tokens.len() * hidden], vector);
+                        }
+                    }
+                    finish(vector, self.modules.normalize)?;
+                }
+            }
+        }
+        Ok(Embeddings { dimensions: hidden, values, tokens: count })
+    }
+
+    /// The padded length of a text: a step of 8 for short texts, of 16 for longer ones, so that
+    /// texts of similar length meet and little is wasted.
+    fn width(&self, tokens: usize) -> usize {
+        if self.network.alone {
+            return tokens;
+        }
+        let step = if tokens <= 64 { 8 } else { 16 };
+        tokens.next_multiple_of(step).min(self.max_tokens)
+    }
+}
+
+/// Makes one vector of the vectors of a text's tokens (without padding).
+fn pool_tokens(pooling: Pooling, tokens: &[f32], vector: &mut [f32]) {
+    let rows = tokens.chunks_exact(vector.len());
+    let count = rows.len();
+    match pooling {
+        Pooling::First => vector.copy_from_slice(&tokens[..vector.len()]),
+        Pooling::Last => vector.copy_from_slice(&tokens[tokens.len() - vector.len()..]),
+        Pooling::Max => {
+            vector.fill(f32::NEG_INFINITY);
+            for row in rows {
+                vector.iter_mut().zip(row).for_each(|(v, x)| *v = v.max(*x));
+            }
+        }
+        Pooling::Mean | Pooling::MeanRoot => {
+            for row in rows {
+                vector.iter_mut().zip(row).for_each(|(v, x)| *v += x);
+            }
+            let divisor = if pooling == Pooling::Mean { count as f32 } else { (count as f32).sqrt() };
+            vector.iter_mut().for_each(|v| *v /= divisor);
+        }
+    }
+}
+
+/// Scales `vector` to length 1 where that is asked for (a zero vector stays), and refuses
+/// numbers that are not finite.
+pub fn finish(vector: &mut [f32], normalize: bool) -> Result<(), Failure> {
+    if normalize {
+        let length = vector.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+        let length = length.max(1e-12) as f32;
+        vector.iter_mut().for_each(|v| *v /= length);
+    }
+    if vector.iter().all(|v| v.is_finite()) {
+        Ok(())
+    } else {
+        Err(Failure::input("the local model's vector holds numbers that are not finite"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_by_hand() {
+        let tokens = [1.0, -2.0, 3.0, 4.0, 5.0, -9.0, 3.0, 1.0];
+        let pooled = |pooling| {
+            let mut vector = [0.0; 2];
+            pool_tokens(pooling, &tokens, &mut vector);
+            vector
+        };
+        assert_eq!(pooled(Pooling::Mean), [3.0, -1.5]);
+        assert_eq!(pooled(Pooling::MeanRoot), [6.0, -3.0]);
+        assert_eq!(pooled(Pooling::Max), [5.0, 4.0]);
+        assert_eq!(pooled(Pooling::First), [1.0, -2.0]);
+        assert_eq!(pooled(Pooling::Last), [3.0, 1.0]);
+    }
+
+    #[test]
+    fn a_zero_vector_stays_and_an_infinite_one_is_refused() {
+        let mut zero = [0.0, 0.0];
+        finish(&mut zero, true).unwrap();
+        assert_eq!(zero, [0.0, 0.0]);
+        let mut vector = [3.0, 4.0];
+        finish(&mut vector, true).unwrap();
+        assert_eq!(vector, [0.6, 0.8]);
+        assert!(matches!(finish(&mut [f32::NAN], false), Err(Failure::Input { .. })));
+        assert!(matches!(finish(&mut [f32::INFINITY], true), Err(Failure::Input { .. })));
+    }
+}

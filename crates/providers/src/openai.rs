@@ -1,0 +1,246 @@
+//! OpenAI's `/embeddings`, and every server that speaks the same. Knows the wire format and
+//! what OpenAI's error codes mean; the transport is `http`, the answer's checks are `answer`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use autovector_domain::{config::OpenAi, failure::Failure};
+use serde::Serialize;
+
+use crate::{
+    Embedder, Embeddings, Limits, Purpose, Surroundings,
+    answer::{self, Expected, List},
+    endpoint::Policy,
+    http::{Client, Credential, HttpError, Refusal},
+};
+
+const DEFAULT_URL: &str = "https://api.openai.com/v1";
+const DEFAULT_HOST: &str = "api.openai.com";
+
+/// The one model that knows no `dimensions`.
+const FIXED_DIMENSIONS: &str = "text-embedding-ada-002";
+
+/// What OpenAI takes in one request. The tokens are the estimate that OpenAI itself goes
+/// by, a quarter of the bytes.
+const LIMITS: Limits = Limits { inputs: 2048, tokens: 300_000 };
+
+struct Provider {
+    client: Client,
+    model: String,
+    dimensions: usize,
+    user: Option<String>,
+    api_key_name: String,
+    has_key: bool,
+    /// The server is OpenAI's own, whose errors and abilities are known.
+    is_original: bool,
+    /// Servers with a model of one size refuse the parameter even where it asks for that
+    /// size; after the first refusal it is left out.
+    sends_dimensions: AtomicBool,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    input: &'a [&'a str],
+    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dimensions: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    encoding_format: &'static str,
+}
+
+/// Opens the provider; sends nothing yet.
+///
+/// Errors: `Failure::Config` where the URL is not allowed, or where OpenAI's own server is
+/// asked for without a key. Other servers may need none.
+pub(crate) fn open(config: &OpenAi, surroundings: &Surroundings) -> Result<impl Embedder + use<>, Failure> {
+    let policy = Policy::new(&surroundings.allowed_endpoints)?;
+    let base = policy.check(config.base_url.as_deref().unwrap_or(DEFAULT_URL))?;
+    let is_original = base.host() == DEFAULT_HOST;
+    let key = (surroundings.secrets)(&config.api_key_name);
+    if key.is_none() && is_original {
+        return Err(Failure::config(
+            format!("no API key named {} was found", config.api_key_name),
+            how_to_give_a_key(&config.api_key_name),
+        ));
+    }
+    if key
+        .as_ref()
+        .is_some_and(|k| k.expose().is_empty() || k.expose().contains(|c: char| !c.is_ascii_graphic()))
+    {
+        return Err(Failure::config(
+            format!("the API key named {} is empty or holds characters that no key has", config.api_key_name),
+            "Store the key alone, without quotes, spaces or line breaks.",
+        ));
+    }
+    Ok(Provider {
+        has_key: key.is_some(),
+        client: Client::new(base.join(&["embeddings"]), key.map(Credential::bearer), surroundings.into()),
+        model: config.model.clone(),
+        dimensions: config.dimensions as usize,
+        user: config.user.clone(),
+        api_key_name: config.api_key_name.clone(),
+        is_original,
+        sends_dimensions: AtomicBool::new(config.model != FIXED_DIMENSIONS),
+    })
+}
+
+fn how_to_give_a_key(name: &str) -> String {
+    format!(
+        "Set {name} in the environment of the server, or write it to a file {name} in autovector.secrets_directory."
+    )
+}
+
+impl Embedder for Provider {
+    fn embed(&self, inputs: &[&str], _: Purpose) -> Result<Embeddings, Failure> {
+        if inputs.is_empty() {
+            return Ok(Embeddings { dimensions: self.dimensions, values: Vec::new(), tokens: 0 });
+        }
+        let sends_dimensions = self.sends_dimensions.load(Ordering::Relaxed);
+        let answer = match self.post(inputs, sends_dimensions) {
+            Err(HttpError::Refused(refusal)) if sends_dimensions && self.dislikes_dimensions(&refusal) => {
+                self.sends_dimensions.store(false, Ordering::Relaxed);
+                self.post(inputs, false)
+            }
+            result => result,
+        };
+        let json = answer.map_err(|error| match error {
+            HttpError::Refused(refusal) => self.explain(&refusal),
+            HttpError::Failed(failure) => failure,
+        })?;
+        let origin = self.client.endpoint().origin();
+        let (count, dimensions) = (inputs.len(), self.dimensions);
+        answer::read(&json, Expected { list: List::Indexed, count, dimensions, origin: &origin })
+    }
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn dimensions(&self) -> Option<usize> {
+        Some(self.dimensions)
+    }
+
+    fn default_concurrency(&self) -> usize {
+        if self.is_original { 8 } else { 4 }
+    }
+
+    fn abort(&self) {
+        self.client.shut_down();
+    }
+}
+
+impl Provider {
+    fn post(&self, inputs: &[&str], sends_dimensions: bool) -> Result<Vec<u8>, HttpError> {
+        let request = Request {
+            input: inputs,
+            model: &self.model,
+            dimensions: sends_dimensions.then_some(self.dimensions),
+            user: self.user.as_deref(),
+            encoding_format: self.encoding_format(),
+        };
+        let body =
+            serde_json::to_vec(&request).map_err(|e| HttpError::Failed(Failure::input(e.to_string())))?;
+        self.client.post_json(&body, answer::size_cap(inputs.len(), self.dimensions))
+    }
+
+    /// Base64 is a third of the bytes. Other servers may not know it; whichever they send is
+    /// read.
+    fn encoding_format(&self) -> &'static str {
+        if self.is_original { "base64" } else { "float" }
+    }
+
+    fn dislikes_dimensions(&self, refusal: &Refusal) -> bool {
+        let message = refusal.message.to_ascii_lowercase();
+        !self.is_original
+            && matches!(refusal.status, 400 | 422)
+            && (message.contains("dimensions") || message.contains("matryoshka"))
+    }
+
+    /// What a refusal means: OpenAI's codes first, the status where they say nothing.
+    fn explain(&self, refusal: &Refusal) -> Failure {
+        let has = |word: &str| [&refusal.code, &refusal.kind].into_iter().flatten().any(|c| c == word);
+        let Provider { model, dimensions, api_key_name, .. } = self;
+        if has("model_not_found") {
+            return refusal
+                .as_config(format!("Check the model's name ('{model}') and whether the key may use it."));
+        }
+        if has("insufficient_quota") {
+            return refusal
+                .as_config("Check the plan and the balance of the account that the key belongs to.");
+        }
+        if has("invalid_api_key") || refusal.status == 401 {
+            let hint = match self.has_key {
+                true => format!("Check the key named {api_key_name}."),
+                false => {
+                    format!("No key named {api_key_name} was found. {}", how_to_give_a_key(api_key_name))
+                }
+            };
+            return refusal.as_config(hint);
+        }
+        if has("rate_limit_exceeded") {
+            return refusal.as_request();
+        }
+        // OpenAI gives no code for this one. It does not quote inputs, so the word is its own.
+        if self.is_original && refusal.status == 400 && refusal.message.contains("dimensions") {
+            return refusal.as_config(format!("The model '{model}' cannot return {dimensions} dimensions."));
+        }
+        refusal.failure()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use autovector_domain::secret::Secret;
+
+    use super::*;
+    use crate::endpoint::DEFAULT_ALLOWED;
+
+    /// OpenAI's own server: opened, but never called.
+    fn original() -> Provider {
+        let endpoint = Policy::new(&DEFAULT_ALLOWED).unwrap().check(DEFAULT_URL).unwrap();
+        let surroundings = Surroundings {
+            local_model_directory: None,
+            local_threads: 1,
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(1),
+            allowed_endpoints: Vec::new(),
+            secrets: Arc::new(|_| None),
+        };
+        Provider {
+            client: Client::new(endpoint, Some(Credential::bearer(Secret::new("k"))), (&surroundings).into()),
+            model: "text-embedding-3-small".into(),
+            dimensions: 5000,
+            user: None,
+            api_key_name: "OPENAI_API_KEY".into(),
+            has_key: true,
+            is_original: true,
+            sends_dimensions: AtomicBool::new(true),
+        }
+    }
+
+    fn refusal(status: u16, message: &str) -> Refusal {
+        let (code, kind) = (None, Some("invalid_request_error".to_owned()));
+        let origin = "https://api.openai.com".to_owned();
+        Refusal { status, code, kind, message: message.to_owned(), retry_after: None, origin }
+    }
+
+    #[test]
+    fn dimensions_that_openai_does_not_take_are_a_matter_of_configuration() {
+        let provider = original();
+        let words = "Invalid value for 'dimensions' = 5000. Must be less than or equal to 1536.";
+        assert!(!provider.dislikes_dimensions(&refusal(400, words)), "they are not silently left out");
+        assert!(matches!(provider.explain(&refusal(400, words)), Failure::Config { .. }));
+        let long = "This model's maximum context length is 8192 tokens.";
+        assert!(matches!(provider.explain(&refusal(400, long)), Failure::Input { .. }));
+        let many = "Requested 350000 tokens, max 300000 tokens per request";
+        assert!(matches!(provider.explain(&refusal(400, many)), Failure::Input { .. }));
+    }
+
+    #[test]
+    fn openai_itself_is_asked_for_base64() {
+        assert_eq!(original().encoding_format(), "base64");
+        assert_eq!(Provider { is_original: false, ..original() }.encoding_format(), "float");
+    }
+}

@@ -1,0 +1,227 @@
+//! What must hold while a provider is slow, wrong or down: users never wait, nothing is
+//! pinned, stale results never win, and nobody but the guilty row pays.
+
+use std::time::Duration;
+
+use autovector_cluster_tests::{
+    Gate, Rule, Scene, Settings, Spec, Sql, process, wait::holds_for, wait_until,
+};
+
+/// Longer than any user statement may take while the provider holds a request for ever.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// Table `docs` with `rows` embedded rows.
+fn embedded(settings: Settings, rows: i64) -> Scene {
+    let mut scene = Scene::with(settings);
+    scene.table("docs", rows);
+    scene.vectorize(&Spec::on("docs"));
+    scene.settle("docs");
+    scene
+}
+
+/// A scene in which the requests for rows 1 to 10, changed to `old <id>`, wait at a gate.
+fn held() -> (Scene, Gate) {
+    let mut scene = embedded(Settings::default(), 20);
+    let gate = scene.provider.hold(Rule::containing("old "));
+    scene.db.batch("update docs set body = 'old ' || id where id <= 10");
+    gate.wait_until_holding(1);
+    (scene, gate)
+}
+
+/// Fear: a row that changes while its request is out keeps the older vector.
+#[test]
+fn a_row_updated_during_its_request_ends_with_the_new_text() {
+    let (mut scene, gate) = held();
+    scene.db.timed(AT_ONCE, "update docs set body = 'new ' || id where id = 1");
+    gate.release();
+    scene.settle("docs");
+    let chunk: String = scene.db.one("select chunk from docs_embedding_store where id = 1", &[]);
+    assert_eq!(chunk, "new 1");
+    scene.finish();
+}
+
+/// Fear: a row that is deleted while its request is out gets a vector afterwards.
+#[test]
+fn a_row_deleted_during_its_request_gets_no_vector() {
+    let (mut scene, gate) = held();
+    scene.db.timed(AT_ONCE, "delete from docs where id in (2, 3)");
+    scene.db.timed(AT_ONCE, "update docs set id = 99 where id = 4");
+    gate.release();
+    scene.settle("docs");
+    assert_eq!(scene.count("select count(*) from docs_embedding_store where id in (2, 3, 4)"), 0);
+    assert_eq!(scene.count("select count(*) from docs_embedding_store where id = 99"), 1);
+    scene.finish();
+}
+
+/// Fear: the same in the first pass, whose rows have no dirty key that could tell.
+#[test]
+fn rows_changed_during_the_backfill_end_right() {
+    let mut scene = Scene::new();
+    scene.table("docs", 300);
+    let gate = scene.provider.hold(Rule::always());
+    scene.vectorize(&Spec::on("docs"));
+    gate.wait_until_holding(1);
+    scene.db.timed(AT_ONCE, "update docs set body = 'new ' || id where id % 10 = 1");
+    scene.db.timed(AT_ONCE, "delete from docs where id % 10 = 2");
+    scene.db.timed(AT_ONCE, "update docs set id = id + 1000 where id % 10 = 3");
+    scene.db.timed(AT_ONCE, "insert into docs select i, 'again ' || i from generate_series(2, 100, 20) i");
+    gate.release();
+    scene.settle("docs");
+    scene.finish();
+}
+
+/// Fear: TRUNCATE waits for the provider, or what is in flight fills the empty table.
+#[test]
+fn a_truncate_during_a_request_is_fast_and_final() {
+    let (mut scene, gate) = held();
+    scene.db.timed(AT_ONCE, "truncate docs");
+    scene.db.timed(AT_ONCE, "insert into docs values (1, 'after'), (50, 'after too')");
+    gate.release();
+    scene.settle("docs");
+    let stored: Vec<String> = scene.db.all("select chunk from docs_embedding_store order by id", &[]);
+    assert_eq!(stored, ["after", "after too"]);
+    scene.finish();
+}
+
+/// Fear: schema changes wait for the provider.
+#[test]
+fn schema_changes_during_a_request_are_fast() {
+    let (mut scene, gate) = held();
+    for statement in [
+        "alter table docs add column extra int default 7",
+        "alter table docs alter column extra set default 8",
+        "create index on docs (note)",
+        "vacuum full docs",
+        "alter table docs rename column note to remark",
+        "begin; lock table docs, docs_embedding_store in access exclusive mode; commit",
+    ] {
+        let took = scene.db.timed(AT_ONCE, statement);
+        eprintln!("{took:?} for {statement}");
+    }
+    gate.release();
+    scene.settle("docs");
+    scene.finish();
+}
+
+/// Fear: a request pins the vacuum horizon or a lock for as long as the provider likes.
+#[test]
+fn nothing_is_held_while_a_request_is_out() {
+    let (mut scene, gate) = held();
+    let pinned = "select count(*) from pg_stat_activity a
+        where a.backend_type = 'autovector worker'
+          and (a.backend_xmin is not null or a.backend_xid is not null or a.xact_start is not null)";
+    wait_until("the worker is outside any transaction", Duration::from_secs(5), || scene.count(pinned) == 0);
+    // It may look after its leases in the meantime, but never for long.
+    holds_for("no worker's transaction is older than half a second", Duration::from_secs(2), || {
+        scene.count(
+            "select count(*) from pg_stat_activity where backend_type like 'autovector%'
+                and clock_timestamp() - xact_start > interval '500 ms'",
+        ) == 0
+    });
+    let locks = "select count(*) from pg_locks l join pg_stat_activity a using (pid)
+        join pg_class c on c.oid = l.relation join pg_namespace n on n.oid = c.relnamespace
+        where a.backend_type like 'autovector%' and l.locktype = 'relation' and n.nspname = 'public'";
+    wait_until("no lock on a user's table", Duration::from_secs(5), || scene.count(locks) == 0);
+    assert!(gate.holding() >= 1, "the request is still out");
+    gate.release();
+    scene.settle("docs");
+    scene.finish();
+}
+
+/// Fear: a user's open transaction on one row stops the others, or the worker waits for it.
+#[test]
+fn an_open_transaction_on_a_row_delays_only_that_row() {
+    let mut scene = embedded(Settings::default(), 50);
+    let mut user = scene.cluster.connect("postgres");
+    let mut open = user.transaction().expect("begins");
+    open.batch_execute("update docs set body = 'open' where id = 7").expect("updates");
+    scene.db.batch("update docs set body = 'committed ' || id where id <> 7");
+    wait_until("all other rows are embedded", Duration::from_secs(30), || {
+        scene.count("select count(*) from docs_embedding_store where chunk like 'committed%'") == 49
+    });
+    open.commit().expect("commits");
+    scene.settle("docs");
+    assert_eq!(scene.provider.times_sent("docs text 7"), 1);
+    scene.finish();
+}
+
+/// Fear: a worker that was stopped past its lease writes over what another one did since.
+#[test]
+fn a_stopped_worker_that_wakes_up_late_writes_nothing() {
+    let settings =
+        Settings::default().set("autovector.lease_duration", "2s").set("autovector.naptime", "200ms");
+    let mut scene = embedded(settings, 20);
+    let gate = scene.provider.hold(Rule::containing("old ").times(1));
+    scene.db.batch("update docs set body = 'old ' || id where id <= 10");
+    gate.wait_until_holding(1);
+    let stopped = scene.workers();
+    assert_eq!(stopped.len(), 1, "one vectorizer, one worker: {stopped:?}");
+    process::signal(stopped[0], libc::SIGSTOP);
+    scene.db.batch("update docs set body = 'new ' || id where id <= 5; delete from docs where id = 6");
+    gate.release();
+    wait_until("another worker has taken over", Duration::from_secs(60), || {
+        scene.status("docs", "rows_pending").as_deref() == Some("0")
+    });
+    assert!(scene.workers().iter().any(|pid| *pid != stopped[0]));
+    scene.db.batch("update docs set body = 'newest' where id = 1");
+    wait_until("the newest is embedded", Duration::from_secs(30), || {
+        scene.count("select count(*) from docs_embedding_store where chunk = 'newest'") == 1
+    });
+    process::signal(stopped[0], libc::SIGCONT);
+    scene.db.batch("insert into docs values (21, 'fence')");
+    scene.settle("docs");
+    // The late worker comes to itself, finds its lease gone, and goes on or away.
+    holds_for("no old vector comes back", Duration::from_secs(2), || {
+        scene.count("select count(*) from docs_embedding_store where id <= 6 and chunk like 'old %'") == 0
+    });
+    scene.finish();
+}
+
+/// Fear: a slow first result overwrites the result of a later change.
+#[test]
+fn results_that_overtake_each_other_end_with_the_newest() {
+    let mut scene = embedded(Settings::default(), 1);
+    let gate = scene.provider.hold(Rule::containing("version 1"));
+    scene.db.batch("update docs set body = 'version 1'");
+    gate.wait_until_holding(1);
+    for version in 2..6 {
+        scene.db.batch(&format!("update docs set body = 'version {version}'"));
+    }
+    gate.release();
+    scene.settle("docs");
+    assert_eq!(scene.db.all::<String>("select chunk from docs_embedding_store", &[]), ["version 5"]);
+    scene.finish();
+}
+
+/// Fear: a row that changes all the time is never embedded, or blocks the rest.
+#[test]
+fn a_row_that_never_rests_does_not_starve() {
+    let mut scene = embedded(Settings::default(), 5);
+    scene.provider.set_latency(Duration::from_millis(30));
+    for round in 0..60 {
+        scene.db.batch(&format!("update docs set body = 'round {round}' where id = 1"));
+        wait_until("the provider is busy or has seen it", Duration::from_secs(10), || {
+            scene.provider.in_flight() > 0 || scene.provider.times_sent(&format!("round {round}")) > 0
+        });
+    }
+    scene.db.batch("update docs set body = 'other' where id = 2");
+    scene.settle("docs");
+    scene.finish();
+}
+
+/// Fear: one broken vectorizer delays another.
+#[test]
+fn a_vectorizer_whose_provider_hangs_does_not_delay_another() {
+    let mut scene = Scene::with(Settings::default().set("autovector.max_workers", "2"));
+    let silent = autovector_cluster_tests::Provider::start();
+    silent.rule(Rule::always().never_answers());
+    scene.table("bad", 500);
+    scene.table("good", 500);
+    let embedding = format!("ai.embedding_openai('test-model', 8, base_url => '{}')", silent.openai_url());
+    scene.vectorize(&Spec::on("bad").embedding(&embedding));
+    wait_until("the bad one hangs", Duration::from_secs(30), || silent.in_flight() > 0);
+    scene.vectorize(&Spec::on("good"));
+    scene.settle("good");
+    assert_eq!(scene.count("select count(*) from good_embedding_store"), 500);
+    scene.cluster.assert_healthy();
+}

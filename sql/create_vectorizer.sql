@@ -1,0 +1,32 @@
+-- pgai's signature, argument for argument; written by hand because its defaults are calls.
+-- The defaults are given by NULL inside: "not said" and "said to be the default" are one.
+
+CREATE FUNCTION ai.create_vectorizer(
+    source           regclass,
+    name             text DEFAULT NULL,
+    destination      jsonb DEFAULT NULL,
+    loading          jsonb DEFAULT NULL,
+    parsing          jsonb DEFAULT NULL,
+    embedding        jsonb DEFAULT NULL,
+    chunking         jsonb DEFAULT NULL,
+    indexing         jsonb DEFAULT NULL,
+    formatting       jsonb DEFAULT NULL,
+    scheduling       jsonb DEFAULT NULL,
+    processing       jsonb DEFAULT NULL,
+    queue_schema     name DEFAULT NULL,
+    queue_table      name DEFAULT NULL,
+    grant_to         name[] DEFAULT NULL,
+    enqueue_existing bool DEFAULT true,
+    if_not_exists    bool DEFAULT false
+) RETURNS int4
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT ai._create_vectorizer(
+        source, name,
+        jsonb_strip_nulls(jsonb_build_object(
+            'destination', destination, 'loading', loading, 'parsing', parsing, 'embedding', embedding,
+            'chunking', chunking, 'indexing', indexing, 'formatting', formatting,
+            'scheduling', scheduling, 'processing', processing)),
+        queue_schema::text, queue_table::text, grant_to::text[], enqueue_existing, if_not_exists)
+$$;

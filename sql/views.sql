@@ -1,0 +1,60 @@
+-- What people watch. pgai's columns come first, under pgai's names.
+
+CREATE VIEW ai.vectorizer_status AS
+SELECT v.id,
+       v.name,
+       format('%I.%I', v.source_schema, v.source_table) AS source_table,
+       format('%I.%I', v.config #>> '{destination,target_schema}', v.config #>> '{destination,target_table}') AS target_table,
+       format('%I.%I', v.config #>> '{destination,view_schema}', v.config #>> '{destination,view_name}') AS view,
+       coalesce(v.config #>> '{destination,embedding_column}', 'embedding') AS embedding_column,
+       n.pending AS pending_items,
+       v.disabled,
+       CASE WHEN c.state = 'paused' AND EXISTS (SELECT FROM ai._lease l WHERE l.vectorizer_id = v.id) THEN 'pausing'
+            WHEN c.state <> 'running' THEN c.state
+            WHEN c.retry_at > clock_timestamp() THEN 'backing off'
+            WHEN NOT s.scanned THEN 'backfilling'
+            WHEN n.pending > 0 THEN 'running'
+            ELSE 'idle' END AS state,
+       coalesce(c.reason, CASE WHEN c.retry_at > clock_timestamp() THEN c.last_error END) AS state_reason,
+       n.total AS rows_total,
+       n.embedded AS rows_embedded,
+       n.pending AS rows_pending,
+       n.failed AS rows_failed,
+       clock_timestamp() - n.oldest_pending AS oldest_pending_age,
+       CASE WHEN k.last_done_at > clock_timestamp() - interval '30 seconds' THEN k.rows_per_second ELSE 0 END AS rows_per_second,
+       CASE WHEN n.pending > 0 AND k.rows_per_second > 0 AND c.state = 'running'
+                 AND k.last_done_at > clock_timestamp() - interval '30 seconds'
+            THEN make_interval(secs => n.pending / k.rows_per_second) END AS eta,
+       c.last_error,
+       c.last_error_at,
+       k.chunks_embedded,
+       k.requests,
+       k.tokens_used,
+       k.calls_saved,
+       CASE WHEN c.state = 'paused' THEN c.changed_by END AS paused_by,
+       CASE WHEN c.state = 'paused' THEN c.changed_at END AS paused_at
+  FROM ai.vectorizer v
+  JOIN ai._vectorizer_control c ON c.vectorizer_id = v.id
+  JOIN ai._vectorizer_cursor s ON s.vectorizer_id = v.id
+  JOIN ai._vectorizer_counters k ON k.vectorizer_id = v.id
+ CROSS JOIN LATERAL ai._vectorizer_counts(v.id) n;
+
+CREATE VIEW ai.vectorizer_progress AS
+SELECT name,
+       state,
+       CASE WHEN rows_total IS NULL THEN NULL
+            ELSE '[' || rpad(repeat('#', (20 * share)::int4), 20, '.') || ']' END AS progress,
+       round((100 * share)::numeric, 1) AS percent,
+       rows_embedded + rows_failed AS done,
+       rows_total AS total,
+       round(rows_per_second::numeric, 1) AS rows_per_second,
+       date_trunc('second', eta) AS eta
+  FROM (SELECT s.*,
+               CASE WHEN s.rows_total > 0 THEN least(1.0, (s.rows_embedded + s.rows_failed)::float8 / s.rows_total)
+                    ELSE 1.0 END AS share
+          FROM ai.vectorizer_status s) p;
+
+CREATE VIEW ai.vectorizer_errors AS
+SELECT e.id, e.message, e.details, e.recorded, v.name
+  FROM ai._vectorizer_errors e
+  JOIN ai.vectorizer v ON v.id = e.id;

@@ -1,0 +1,8 @@
+//! The SQL functions: each decodes its arguments, calls one service and returns. Comments and
+//! grants of what is declared here stand in `sql/finalize.sql`.
+
+pub mod config_functions;
+pub mod run;
+pub mod search;
+pub mod status;
+pub mod vectorizers;

@@ -1,0 +1,60 @@
+//! autovector: keeps embeddings in step with tables, inside PostgreSQL.
+//!
+//! This file is the table of contents. Direction: `api`, `worker` → `services` → `store` and
+//! the crates `autovector-domain`, `autovector-providers`. Nothing points up.
+
+use pgrx::prelude::*;
+
+mod api;
+mod error;
+mod services;
+mod settings;
+mod store;
+mod worker;
+
+::pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
+extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["bootstrap"]);
+extension_sql_file!("../sql/create_vectorizer.sql", name = "create_vectorizer", requires = ["bootstrap", api::vectorizers::_create_vectorizer]);
+extension_sql_file!("../sql/views.sql", name = "views", requires = ["bootstrap", api::status::_vectorizer_counts]);
+extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
+
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    // SAFETY: plain globals that the postmaster sets before it loads libraries.
+    let (upgrading, preloading) =
+        unsafe { (pg_sys::IsBinaryUpgrade, pg_sys::process_shared_preload_libraries_in_progress) };
+    settings::init();
+    reserve_prefix();
+    if preloading && !upgrading {
+        store::wake::init();
+        worker::init();
+    }
+}
+
+/// A misspelt `autovector.x` is then an error instead of a setting that does nothing.
+fn reserve_prefix() {
+    // SAFETY: called from _PG_init with a constant, NUL-terminated prefix.
+    unsafe {
+        #[cfg(feature = "pg14")]
+        pg_sys::EmitWarningsOnPlaceholders(c"autovector".as_ptr());
+        #[cfg(not(feature = "pg14"))]
+        pg_sys::MarkGUCPrefixReserved(c"autovector".as_ptr());
+    }
+}
+
+#[cfg(test)]
+pub mod pg_test {
+    /// Called once by the test framework.
+    pub fn setup(_options: Vec<&str>) {}
+
+    /// Lines for the test server's postgresql.conf.
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["shared_preload_libraries = 'autovector'"]
+    }
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pg_schema]
+mod tests;

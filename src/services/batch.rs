@@ -1,0 +1,132 @@
+//! Step 2 of a batch: from rows to chunks to vectors. Runs on a thread, so it touches nothing
+//! of PostgreSQL.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use autovector_domain::failure::Failure;
+use autovector_domain::packing;
+use autovector_domain::pipeline::{self, Pipeline};
+use autovector_providers::isolate::embed_isolating;
+use autovector_providers::{Embedder, Purpose};
+
+use crate::store::completion::{Chunks, FinishedRow, Outcome, Usage};
+use crate::store::queue::ClaimedRow;
+use crate::store::vectors::Chunk;
+
+pub struct Batch {
+    pub rows: Vec<ClaimedRow>,
+    pub pipeline: Arc<Pipeline>,
+    pub embedder: Arc<dyn Embedder>,
+    pub dimensions: usize,
+}
+
+pub struct Embedded {
+    pub rows: Vec<FinishedRow>,
+    pub usage: Usage,
+    /// What stopped the batch before its end, if anything did; blames no row.
+    pub failure: Option<Failure>,
+}
+
+/// What the rows need: each text once, however many chunks share it.
+struct Wanted {
+    texts: Vec<String>,
+    by_hash: HashMap<[u8; 32], usize>,
+}
+
+type Prepared = Result<(Vec<pipeline::Chunk>, pipeline::Plan), Failure>;
+
+/// Chunks, embeds and plans every row. Rows that a failure kept from their vectors come back
+/// unfinished.
+pub fn embed(batch: Batch) -> Embedded {
+    let mut wanted = Wanted { texts: Vec::new(), by_hash: HashMap::new() };
+    let mut usage = Usage::default();
+    let prepared: Vec<Prepared> =
+        batch.rows.iter().map(|row| prepare(row, &batch.pipeline, &mut wanted, &mut usage)).collect();
+    let (vectors, failure) = request(&batch, &wanted.texts, &mut usage);
+    let rows = batch
+        .rows
+        .into_iter()
+        .zip(prepared)
+        .map(|(row, prepared)| FinishedRow {
+            outcome: outcome(prepared, &wanted, &vectors),
+            key: row.key,
+            generation: row.generation,
+        })
+        .collect();
+    Embedded { rows, usage, failure }
+}
+
+fn prepare(row: &ClaimedRow, pipeline: &Pipeline, wanted: &mut Wanted, usage: &mut Usage) -> Prepared {
+    let columns: Vec<Option<&str>> = row.columns.iter().map(Option::as_deref).collect();
+    let chunks = pipeline.prepare(row.text.as_deref(), &columns)?;
+    let plan = pipeline::plan(&row.existing, &chunks);
+    usage.calls_saved += (chunks.len() - plan.inserts.len()) as u64;
+    for index in &plan.inserts {
+        let chunk = &chunks[*index];
+        match wanted.by_hash.entry(chunk.hash) {
+            std::collections::hash_map::Entry::Occupied(_) => usage.calls_saved += 1,
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(wanted.texts.len());
+                wanted.texts.push(chunk.text.clone());
+            }
+        }
+    }
+    Ok((chunks, plan))
+}
+
+/// A vector per text, or why there is none.
+fn request(batch: &Batch, texts: &[String], usage: &mut Usage) -> (Vec<Result<Vec<f32>, Failure>>, Option<Failure>) {
+    let limits = batch.embedder.limits();
+    let estimates: Vec<usize> = texts.iter().map(|text| packing::estimate_tokens(text)).collect();
+    let mut vectors = Vec::with_capacity(texts.len());
+    for range in packing::pack(&estimates, limits.inputs, limits.tokens) {
+        let inputs: Vec<&str> = texts[range].iter().map(String::as_str).collect();
+        let isolated = embed_isolating(batch.embedder.as_ref(), &inputs, Purpose::Document);
+        usage.requests += isolated.calls as u64;
+        usage.tokens += isolated.tokens;
+        vectors.extend(isolated.iter().map(|vector| vector.map(<[f32]>::to_vec).map_err(Clone::clone)));
+        if let Some(failure) = isolated.interruption() {
+            vectors.resize(texts.len(), Err(failure.clone()));
+            return (vectors, Some(failure.clone()));
+        }
+    }
+    for vector in &vectors {
+        if let Ok(vector) = vector
+            && vector.len() != batch.dimensions
+        {
+            let failure = Failure::config(
+                format!("the model returned {} dimensions instead of {}", vector.len(), batch.dimensions),
+                "Create the vectorizer with the model's own number of dimensions.",
+            );
+            return (vectors.iter().map(|_| Err(failure.clone())).collect(), Some(failure));
+        }
+    }
+    usage.chunks_embedded += vectors.iter().filter(|vector| vector.is_ok()).count() as u64;
+    (vectors, None)
+}
+
+fn outcome(prepared: Prepared, wanted: &Wanted, vectors: &[Result<Vec<f32>, Failure>]) -> Outcome {
+    let (mut chunks, plan) = match prepared {
+        Ok(prepared) => prepared,
+        Err(failure) => return Outcome::Failed { step: "chunking", message: failure.to_string() },
+    };
+    let mut inserts = Vec::with_capacity(plan.inserts.len());
+    for index in &plan.inserts {
+        let chunk = &mut chunks[*index];
+        match &vectors[wanted.by_hash[&chunk.hash]] {
+            Ok(vector) => inserts.push(Chunk {
+                seq: *index as i32,
+                text: std::mem::take(&mut chunk.text),
+                hash: chunk.hash,
+                vector: vector.clone(),
+            }),
+            Err(Failure::Input { message }) => {
+                return Outcome::Failed { step: "embedding", message: message.clone() };
+            }
+            Err(_) => return Outcome::Unfinished,
+        }
+    }
+    let keeps = chunks.len() > plan.inserts.len() + plan.moves.len();
+    Outcome::Done(Chunks { moves: plan.moves, deletes: plan.deletes, inserts, keeps })
+}

@@ -1,0 +1,132 @@
+//! "Why does nothing happen?": every way in which a vectorizer can stand still, with what to do.
+
+use autovector_domain::failure::Failure;
+use pgrx::pg_sys;
+
+use super::provider;
+use crate::error::Result;
+use crate::settings::Settings;
+use crate::store::catalog::{self, Vectorizer};
+use crate::store::diagnosis;
+use crate::store::transaction::as_extension_owner;
+use crate::store::wake;
+
+pub struct Finding {
+    pub severity: &'static str,
+    pub subject: String,
+    pub finding: String,
+    pub fix: String,
+}
+
+fn finding(severity: &'static str, subject: &str, finding: impl Into<String>, fix: impl Into<String>) -> Finding {
+    Finding { severity, subject: subject.to_owned(), finding: finding.into(), fix: fix.into() }
+}
+
+/// Looks at the server and at every vectorizer. Calls no provider.
+pub fn examine() -> Result<Vec<Finding>> {
+    as_extension_owner(|| {
+        let mut findings = server()?;
+        for id in catalog::ids()? {
+            findings.extend(vectorizer(id)?);
+        }
+        if findings.is_empty() {
+            findings.push(finding("ok", "autovector", "everything that can be seen from here is in order", ""));
+        }
+        Ok(findings)
+    })
+}
+
+fn server() -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    // SAFETY: reads shared state.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        findings.push(finding("info", "server", "this is a standby: workers run on the primary only", "Nothing: they start by themselves after promotion."));
+        return Ok(findings);
+    }
+    if !wake::preloaded() {
+        findings.push(finding(
+            "error",
+            "server",
+            "autovector is not preloaded, so there are no workers",
+            "Add shared_preload_libraries = 'autovector' to postgresql.conf and restart the server.",
+        ));
+        return Ok(findings);
+    }
+    // SAFETY: a plain global.
+    if !wake::has_scheduler(unsafe { pg_sys::MyDatabaseId }) {
+        findings.push(finding(
+            "error",
+            "server",
+            "no scheduler serves this database",
+            "Look for free places: SHOW max_worker_processes; the server's log says what is missing.",
+        ));
+    }
+    if let Err(error) = catalog::pgvector() {
+        findings.push(finding("error", "pgvector", error.message, error.hint.unwrap_or_default()));
+    }
+    Ok(findings)
+}
+
+fn vectorizer(id: i32) -> Result<Vec<Finding>> {
+    let v = match catalog::vectorizer(id) {
+        Ok(v) => v,
+        Err(error) => {
+            return Ok(vec![finding("error", &id.to_string(), error.message, error.hint.unwrap_or_default())]);
+        }
+    };
+    let mut findings = state(&v)?;
+    for trigger in diagnosis::disabled_triggers(&v)? {
+        findings.push(finding(
+            "error",
+            &v.name,
+            format!("trigger {trigger} on {} is missing or disabled: changes are not seen", v.source.ident),
+            format!("ALTER TABLE {} ENABLE TRIGGER {trigger};", v.source.ident),
+        ));
+    }
+    findings.extend(provider_findings(&v));
+    let failed = diagnosis::failed_rows(&v)?;
+    if failed > 0 {
+        findings.push(finding(
+            "warning",
+            &v.name,
+            format!("{failed} rows were refused"),
+            format!("SELECT * FROM ai.vectorizer_records('{0}') WHERE state = 'failed'; then SELECT ai.retry_failed('{0}');", v.name),
+        ));
+    }
+    Ok(findings)
+}
+
+fn state(v: &Vectorizer) -> Result<Vec<Finding>> {
+    let Some(control) = diagnosis::control(v.id)? else { return Ok(Vec::new()) };
+    let reason = control.reason.unwrap_or_else(|| "no reason given".to_owned());
+    let resume = format!("SELECT ai.resume_vectorizer('{}');", v.name);
+    Ok(match control.state.as_str() {
+        "paused" => vec![finding("info", &v.name, format!("paused by {}: {reason}", control.changed_by), resume)],
+        "halted" => {
+            vec![finding("error", &v.name, format!("halted: {reason}"), format!("Mend the cause, then {resume}"))]
+        }
+        _ if control.backing_off => vec![finding(
+            "warning",
+            &v.name,
+            format!(
+                "backing off after {} failed requests: {}",
+                control.consecutive_errors,
+                control.last_error.unwrap_or_default()
+            ),
+            "It goes on by itself once the provider answers.",
+        )],
+        _ => Vec::new(),
+    })
+}
+
+/// What can be seen of the provider without calling it.
+fn provider_findings(v: &Vectorizer) -> Vec<Finding> {
+    let settings = Settings::now();
+    match provider::check(&v.config.embedding, &settings) {
+        Ok(()) => Vec::new(),
+        Err(Failure::Config { message, hint }) => {
+            vec![finding("error", &v.name, message, hint.unwrap_or_default())]
+        }
+        Err(failure) => vec![finding("warning", &v.name, failure.to_string(), "")],
+    }
+}

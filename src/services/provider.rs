@@ -1,0 +1,47 @@
+//! Opening the provider of a vectorizer with what the settings say of its surroundings.
+
+use std::sync::Arc;
+
+use autovector_domain::config::Embedding;
+use autovector_domain::failure::Failure;
+use autovector_providers::local::{self, ModelInfo};
+use autovector_providers::{Embedder, Surroundings, secrets};
+
+use crate::settings::Settings;
+
+pub fn open(embedding: &Embedding, settings: &Settings) -> Result<Arc<dyn Embedder>, Failure> {
+    autovector_providers::open(embedding, &surroundings(settings))
+}
+
+pub fn surroundings(settings: &Settings) -> Surroundings {
+    let directory = settings.secrets_directory.clone();
+    Surroundings {
+        local_model_directory: settings.local_model_directory.clone(),
+        local_threads: settings.local_threads,
+        connect_timeout: settings.connect_timeout,
+        request_timeout: settings.request_timeout,
+        allowed_endpoints: settings.allowed_endpoints.clone(),
+        secrets: Arc::new(move |name| secrets::lookup(name, directory.as_deref())),
+    }
+}
+
+/// Checks what can be checked without calling the provider, and without loading a model.
+pub fn check(embedding: &Embedding, settings: &Settings) -> Result<(), Failure> {
+    match embedding {
+        Embedding::Local(local) => {
+            describe(&local.model, settings).map(|_| ())
+        }
+        other => open(other, settings).map(|_| ()),
+    }
+}
+
+/// What the directory of a local model says of it.
+pub fn describe(model: &str, settings: &Settings) -> Result<ModelInfo, Failure> {
+    match &settings.local_model_directory {
+        Some(directory) => local::describe(directory, model),
+        None => Err(Failure::config(
+            format!("there is no directory to find the local model \"{model}\" in"),
+            "Set autovector.local_model_directory in postgresql.conf to the directory that holds the models.",
+        )),
+    }
+}

@@ -1,0 +1,78 @@
+//! Searching: a question becomes a vector by the vectorizer's own provider, and the index of the
+//! store finds the nearest chunks.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use autovector_domain::config::{Embedding, Indexing, Opclass};
+use autovector_providers::{Embedder, Purpose};
+
+use super::{provider, waiting};
+use crate::error::{Error, Result};
+use crate::settings::Settings;
+use crate::store::catalog::{self, Vectorizer};
+use crate::store::nearest::{self, Found};
+use crate::store::transaction::as_extension_owner;
+
+/// More are not a search but an export.
+const MAX_RESULTS: i32 = 10_000;
+
+thread_local! {
+    /// Providers opened by this session: a local model is loaded once.
+    static OPEN: RefCell<HashMap<String, (Embedding, Arc<dyn Embedder>)>> = RefCell::default();
+}
+
+/// The vector of `text`, by the provider of vectorizer `id`.
+pub fn embed(id: i32, text: &str, purpose: Purpose) -> Result<Vec<f32>> {
+    let v = as_extension_owner(|| catalog::vectorizer(id))?;
+    nearest::require_select(&v)?;
+    embed_for(&v, text, purpose)
+}
+
+fn embed_for(v: &Vectorizer, text: &str, purpose: Purpose) -> Result<Vec<f32>> {
+    let embedder = embedder(v)?;
+    let text = text.to_owned();
+    let embeddings = waiting::on_thread(move || embedder.embed(&[&text], purpose))??;
+    Ok(embeddings.vector(0).to_vec())
+}
+
+fn embedder(v: &Vectorizer) -> Result<Arc<dyn Embedder>> {
+    let kept = OPEN.with_borrow(|open| open.get(&v.name).filter(|(config, _)| *config == v.config.embedding).map(|(_, e)| e.clone()));
+    if let Some(embedder) = kept {
+        return Ok(embedder);
+    }
+    let settings = Settings::now();
+    let config = v.config.embedding.clone();
+    // On a thread: loading a model takes a while, and its threads must not see signals.
+    let opened = waiting::on_thread(move || provider::open(&config, &settings))??;
+    OPEN.with_borrow_mut(|open| open.insert(v.name.clone(), (v.config.embedding.clone(), opened.clone())));
+    Ok(opened)
+}
+
+/// The `k` chunks of vectorizer `id` nearest to `query`, best first.
+pub fn search(id: i32, query: &str, k: i32, mode: &str) -> Result<Vec<Found>> {
+    if mode != "vector" {
+        return Err(Error::invalid(format!("search mode \"{mode}\" does not exist")).hint("Use mode => 'vector'."));
+    }
+    if !(1..=MAX_RESULTS).contains(&k) {
+        return Err(Error::invalid(format!("k must be between 1 and {MAX_RESULTS}, not {k}"))
+            .hint("k is the number of chunks to return."));
+    }
+    if query.trim().is_empty() {
+        return Err(Error::invalid("the query is empty").hint("Say what to look for."));
+    }
+    let v = as_extension_owner(|| catalog::vectorizer(id))?;
+    nearest::require_select(&v)?;
+    let vector = embed_for(&v, query, Purpose::Query)?;
+    let pgvector = catalog::pgvector()?;
+    nearest::find(&v, &pgvector, opclass(&v), &vector, k)
+}
+
+fn opclass(v: &Vectorizer) -> Opclass {
+    match &v.config.indexing {
+        Indexing::Hnsw(hnsw) => hnsw.opclass,
+        _ => Opclass::Cosine,
+    }
+}
+

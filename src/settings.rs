@@ -1,0 +1,157 @@
+//! Every `autovector.*` setting. Nothing that reads a file or opens a socket can be set by an
+//! ordinary user: those settings come from the configuration file or ALTER SYSTEM alone.
+//! The rest of the program takes a `Settings` snapshot, because threads may not read settings.
+
+use std::{ffi::CString, path::PathBuf, time::Duration};
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static NAPTIME: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+static LEASE_DURATION: GucSetting<i32> = GucSetting::<i32>::new(120_000);
+static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
+static LOCAL_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+static LOCAL_MODEL_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static SECRETS_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static ALLOWED_ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// A copy of all settings at one moment.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub max_workers: usize,
+    pub naptime: Duration,
+    pub idle_timeout: Duration,
+    pub lease_duration: Duration,
+    pub request_timeout: Duration,
+    pub connect_timeout: Duration,
+    pub local_threads: usize,
+    pub local_model_directory: Option<PathBuf>,
+    pub secrets_directory: Option<PathBuf>,
+    /// Empty: the built-in list (the known providers and loopback).
+    pub allowed_endpoints: Vec<String>,
+}
+
+impl Settings {
+    pub fn now() -> Self {
+        let millis = |setting: &GucSetting<i32>| Duration::from_millis(setting.get().max(0) as u64);
+        Settings {
+            max_workers: MAX_WORKERS.get().max(1) as usize,
+            naptime: millis(&NAPTIME),
+            idle_timeout: millis(&IDLE_TIMEOUT),
+            lease_duration: millis(&LEASE_DURATION),
+            request_timeout: millis(&REQUEST_TIMEOUT),
+            connect_timeout: millis(&CONNECT_TIMEOUT),
+            local_threads: local_threads(),
+            local_model_directory: text(&LOCAL_MODEL_DIRECTORY).map(PathBuf::from),
+            secrets_directory: text(&SECRETS_DIRECTORY).map(PathBuf::from),
+            allowed_endpoints: text(&ALLOWED_ENDPOINTS)
+                .map(|list| list.split(',').map(|item| item.trim().to_owned()).filter(|i| !i.is_empty()).collect())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// 0 means half of the machine's processors: the server needs the others.
+fn local_threads() -> usize {
+    match LOCAL_THREADS.get() {
+        0 => (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1),
+        n => n as usize,
+    }
+}
+
+fn text(setting: &GucSetting<Option<CString>>) -> Option<String> {
+    setting.get().and_then(|value| value.into_string().ok()).filter(|value| !value.is_empty())
+}
+
+/// Registers the settings; called once from `_PG_init`.
+pub fn init() {
+    let int = |name, short, long, setting, min, max, flags| {
+        GucRegistry::define_int_guc(name, short, long, setting, min, max, GucContext::Sighup, flags)
+    };
+    int(
+        c"autovector.max_workers",
+        c"Sets the most worker processes at one time in the whole cluster.",
+        c"They come out of max_worker_processes.",
+        &MAX_WORKERS,
+        1,
+        64,
+        GucFlags::empty(),
+    );
+    int(
+        c"autovector.naptime",
+        c"Sets the time between two looks for work that no commit announced.",
+        c"Commits wake the workers at once; this is the safety net.",
+        &NAPTIME,
+        100,
+        3_600_000,
+        GucFlags::UNIT_MS,
+    );
+    int(
+        c"autovector.idle_timeout",
+        c"Sets how long a worker without work stays before it gives its process, model and sockets back.",
+        c"",
+        &IDLE_TIMEOUT,
+        0,
+        86_400_000,
+        GucFlags::UNIT_MS,
+    );
+    int(
+        c"autovector.lease_duration",
+        c"Sets how long a batch belongs to a worker that gives no sign of life.",
+        c"Living workers renew their leases; a worker that is gone loses them at once.",
+        &LEASE_DURATION,
+        1_000,
+        3_600_000,
+        GucFlags::UNIT_MS,
+    );
+    int(
+        c"autovector.request_timeout",
+        c"Sets the most time that one request to a provider may take in all.",
+        c"",
+        &REQUEST_TIMEOUT,
+        100,
+        3_600_000,
+        GucFlags::UNIT_MS,
+    );
+    int(
+        c"autovector.connect_timeout",
+        c"Sets the most time that connecting to a provider may take.",
+        c"",
+        &CONNECT_TIMEOUT,
+        50,
+        600_000,
+        GucFlags::UNIT_MS,
+    );
+    int(
+        c"autovector.local_threads",
+        c"Sets the threads that a worker may use for a local model.",
+        c"0 means half of the machine's processors.",
+        &LOCAL_THREADS,
+        0,
+        1024,
+        GucFlags::empty(),
+    );
+    let string = |name, short, long, setting| {
+        GucRegistry::define_string_guc(name, short, long, setting, GucContext::Sighup, GucFlags::SUPERUSER_ONLY)
+    };
+    string(
+        c"autovector.local_model_directory",
+        c"Sets the directory whose subdirectories are the local models.",
+        c"SQL names a model by its subdirectory, never by a path.",
+        &LOCAL_MODEL_DIRECTORY,
+    );
+    string(
+        c"autovector.secrets_directory",
+        c"Sets the directory whose files are API keys, one file a key.",
+        c"Keys are looked up here first, then in the server's environment.",
+        &SECRETS_DIRECTORY,
+    );
+    string(
+        c"autovector.allowed_endpoints",
+        c"Sets the endpoints that providers may be called at, as a comma-separated list of scheme://host[:port].",
+        c"When empty: the known providers and this machine.",
+        &ALLOWED_ENDPOINTS,
+    );
+}

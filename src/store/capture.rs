@@ -1,0 +1,292 @@
+//! Change capture. A row trigger only notes the key in the backend's memory; what was noted is
+//! written to the dirty set in one statement just before the transaction commits. So a
+//! statement pays for no text, no plan and no index while it runs, many changes of one row in a
+//! transaction are one dirty key, and the dirty key commits or rolls back with the change.
+//!
+//! Notes follow savepoints: each belongs to the subtransaction that made it and goes when that
+//! one is rolled back.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use pgrx::{pg_guard, pg_sys};
+
+use super::flush;
+use super::key::Key;
+use super::wake;
+
+/// Keys that one subtransaction notes before they are written early; bounds the memory of a
+/// bulk load.
+const MAX_NOTED: usize = 50_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Written,
+    Deleted,
+}
+
+/// Notes of one subtransaction, in the order of the changes.
+struct Notes {
+    subtransaction: pg_sys::SubTransactionId,
+    changes: Vec<(Key, Change)>,
+}
+
+#[derive(Default)]
+struct Noted {
+    /// The table that the trigger fired on: the source or one of its partitions.
+    table: pg_sys::Oid,
+    levels: Vec<Notes>,
+}
+
+/// How the key is read from a tuple of one table: (attribute number, output function).
+type KeyReader = Vec<(i16, pg_sys::Oid)>;
+
+thread_local! {
+    static NOTED: RefCell<HashMap<i32, Noted>> = RefCell::default();
+    static READERS: RefCell<HashMap<(pg_sys::Oid, i32), KeyReader>> = RefCell::default();
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    static WAKE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The row trigger. Arguments: the vectorizer's id, then the key's attribute numbers in the
+/// source (partitions may number them otherwise).
+///
+/// # Safety
+/// `fcinfo` is that of a call by PostgreSQL's trigger manager, or of a direct call, which is
+/// refused.
+pub unsafe fn capture_row(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the trigger manager passes a TriggerData as context, checked by its tag before
+    // anything else of it is read; tuples and relation live for the call.
+    unsafe {
+        let data = trigger_data(fcinfo);
+        let (vectorizer, attnums) = arguments((*data).tg_trigger);
+        let relation = (*data).tg_relation;
+        let table = (*relation).rd_id;
+        let event = (*data).tg_event & pg_sys::TRIGGER_EVENT_OPMASK;
+        with_reader(relation, vectorizer, &attnums, |reader| {
+            let key = |tuple| read_key(reader, tuple, (*relation).rd_att);
+            match event {
+                pg_sys::TRIGGER_EVENT_INSERT => note(vectorizer, table, key((*data).tg_trigtuple), Change::Written),
+                pg_sys::TRIGGER_EVENT_DELETE => note(vectorizer, table, key((*data).tg_trigtuple), Change::Deleted),
+                _ => {
+                    let (old, new) = (key((*data).tg_trigtuple), key((*data).tg_newtuple));
+                    if old != new {
+                        note(vectorizer, table, old, Change::Deleted);
+                    }
+                    note(vectorizer, table, new, Change::Written);
+                }
+            }
+        });
+    }
+    pg_sys::Datum::null()
+}
+
+/// The TRUNCATE trigger, per statement: empties what belongs to the rows that go.
+///
+/// # Safety
+/// As `capture_row`.
+pub unsafe fn capture_truncate(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: as in `capture_row`.
+    let (vectorizer, table) = unsafe {
+        let data = trigger_data(fcinfo);
+        (arguments((*data).tg_trigger).0, (*(*data).tg_relation).rd_id)
+    };
+    register_callbacks();
+    WAKE.set(true);
+    flush::raise(flush::truncate(vectorizer, table));
+    pg_sys::Datum::null()
+}
+
+unsafe fn trigger_data(fcinfo: pg_sys::FunctionCallInfo) -> *mut pg_sys::TriggerData {
+    // SAFETY: `context` is null or a Node, whose tag is its first field.
+    unsafe {
+        let context = (*fcinfo).context;
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+            pgrx::error!("this function is called by autovector's triggers only");
+        }
+        context.cast()
+    }
+}
+
+/// The trigger's arguments as numbers.
+unsafe fn arguments(trigger: *mut pg_sys::Trigger) -> (i32, Vec<i16>) {
+    // SAFETY: tgargs holds tgnargs NUL-terminated strings for as long as the relation is open.
+    let numbers: Vec<i32> = unsafe {
+        (0..(*trigger).tgnargs as usize)
+            .filter_map(|i| std::ffi::CStr::from_ptr(*(*trigger).tgargs.add(i)).to_str().ok()?.parse().ok())
+            .collect()
+    };
+    match numbers.split_first() {
+        Some((id, attnums)) => (*id, attnums.iter().map(|n| *n as i16).collect()),
+        None => pgrx::error!("a trigger of autovector has lost its arguments"),
+    }
+}
+
+fn with_reader(
+    relation: pg_sys::Relation,
+    vectorizer: i32,
+    attnums: &[i16],
+    body: impl FnOnce(&KeyReader),
+) {
+    // SAFETY: the relation is open for the whole statement.
+    let table = unsafe { (*relation).rd_id };
+    let reader = READERS
+        .with_borrow_mut(|readers| readers.remove(&(table, vectorizer)))
+        .unwrap_or_else(|| build_reader(relation, vectorizer, attnums));
+    body(&reader);
+    READERS.with_borrow_mut(|readers| readers.insert((table, vectorizer), reader));
+}
+
+/// Readers live for one transaction: tables do not change under the lock that it holds.
+fn build_reader(relation: pg_sys::Relation, vectorizer: i32, attnums: &[i16]) -> KeyReader {
+    register_callbacks();
+    // SAFETY: the relation and its descriptor are open; attribute numbers are checked against
+    // natts by SPI_fnumber and come from the catalog otherwise.
+    unsafe {
+        let descriptor = (*relation).rd_att;
+        let root = flush::raise(flush::source_of(vectorizer, (*relation).rd_id));
+        attnums
+            .iter()
+            .map(|attnum| {
+                let own = if root == (*relation).rd_id {
+                    i32::from(*attnum)
+                } else {
+                    let name = pg_sys::get_attname(root, *attnum, false);
+                    pg_sys::SPI_fnumber(descriptor, name)
+                };
+                let mut output = pg_sys::Oid::INVALID;
+                let mut is_varlena = false;
+                pg_sys::getTypeOutputInfo(pg_sys::SPI_gettypeid(descriptor, own), &mut output, &mut is_varlena);
+                (own as i16, output)
+            })
+            .collect()
+    }
+}
+
+/// The key as text. The commonest types are written here; the others by their output function.
+unsafe fn read_key(reader: &KeyReader, tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Key {
+    reader
+        .iter()
+        .map(|(attnum, output)| {
+            let mut is_null = false;
+            // SAFETY: the tuple has the descriptor's shape and attnum is one of its columns; a
+            // key column is never NULL; output functions return a NUL-terminated palloc'd string.
+            unsafe {
+                let value = pg_sys::SPI_getbinval(tuple, descriptor, i32::from(*attnum), &mut is_null);
+                match output.to_u32() {
+                    pg_sys::F_INT8OUT => (value.value() as i64).to_string(),
+                    pg_sys::F_INT4OUT => (value.value() as i32).to_string(),
+                    _ => {
+                        let text = pg_sys::OidOutputFunctionCall(*output, value);
+                        let owned = std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned();
+                        pg_sys::pfree(text.cast());
+                        owned
+                    }
+                }
+            }
+        })
+        .collect()
+}
+
+fn note(vectorizer: i32, table: pg_sys::Oid, key: Key, change: Change) {
+    // SAFETY: reads transaction state.
+    let current = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    let full = NOTED.with_borrow_mut(|noted| {
+        let noted = noted.entry(vectorizer).or_default();
+        noted.table = table;
+        if noted.levels.last().is_none_or(|level| level.subtransaction != current) {
+            noted.levels.push(Notes { subtransaction: current, changes: Vec::new() });
+        }
+        let level = noted.levels.last_mut().expect("pushed above");
+        level.changes.push((key, change));
+        level.changes.len() >= MAX_NOTED
+    });
+    if full {
+        write_level(vectorizer, current);
+    }
+}
+
+/// Writes the notes of the current subtransaction (and of those below it) early. What outer
+/// ones noted stays: written now, it would be lost if this one rolled back.
+fn write_level(vectorizer: i32, current: pg_sys::SubTransactionId) {
+    let taken = NOTED.with_borrow_mut(|noted| {
+        let noted = noted.get_mut(&vectorizer)?;
+        let at = noted.levels.iter().position(|level| level.subtransaction >= current)?;
+        Some((noted.table, noted.levels.split_off(at)))
+    });
+    if let Some((table, levels)) = taken {
+        write(vectorizer, table, levels);
+    }
+}
+
+fn write(vectorizer: i32, table: pg_sys::Oid, levels: Vec<Notes>) {
+    let changes: Vec<(Key, Change)> = levels.into_iter().flat_map(|level| level.changes).collect();
+    if changes.is_empty() {
+        return;
+    }
+    WAKE.set(true);
+    flush::raise(flush::write(vectorizer, table, changes));
+}
+
+/// Wakes the workers of this database when the current transaction commits; for functions that
+/// change what workers look at without touching a row of a source.
+pub fn wake_at_commit() {
+    register_callbacks();
+    WAKE.set(true);
+}
+
+fn register_callbacks() {
+    if !REGISTERED.replace(true) {
+        // SAFETY: plain functions that live as long as the library, which is never unloaded.
+        unsafe {
+            pg_sys::RegisterXactCallback(Some(transaction_event), std::ptr::null_mut());
+            pg_sys::RegisterSubXactCallback(Some(subtransaction_event), std::ptr::null_mut());
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    use pg_sys::XactEvent::*;
+    match event {
+        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
+            let noted = NOTED.take();
+            let mut vectorizers: Vec<(i32, Noted)> = noted.into_iter().collect();
+            // Everybody writes in the same order: no two commits wait for each other.
+            vectorizers.sort_by_key(|(id, _)| *id);
+            for (vectorizer, noted) in vectorizers {
+                write(vectorizer, noted.table, noted.levels);
+            }
+        }
+        XACT_EVENT_COMMIT => {
+            if WAKE.replace(false) {
+                // SAFETY: a plain global.
+                wake::changed(unsafe { pg_sys::MyDatabaseId });
+            }
+            READERS.take();
+        }
+        XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
+            WAKE.set(false);
+            NOTED.take();
+            READERS.take();
+        }
+        _ => {}
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn subtransaction_event(
+    event: pg_sys::SubXactEvent::Type,
+    subtransaction: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _arg: *mut std::ffi::c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        // Ids grow, so everything from this one on was made in it or below it.
+        NOTED.with_borrow_mut(|noted| {
+            for noted in noted.values_mut() {
+                noted.levels.retain(|level| level.subtransaction < subtransaction);
+            }
+        });
+    }
+}

@@ -1,0 +1,225 @@
+//! DDL on behalf of a vectorizer: queue, store, view, triggers. Names derive from the
+//! vectorizer's id or pass through `Ident`.
+
+use pgrx::pg_sys;
+use pgrx::spi::quote_literal;
+
+use super::catalog::{self, Pgvector, Relation};
+use super::ident::Ident;
+use super::key::KeySpec;
+use super::registry::Target;
+use super::roles;
+use super::sql;
+use crate::error::{Error, Kind, Result};
+
+pub fn queue_name(id: i32) -> String {
+    format!("_vectorizer_q_{id}")
+}
+
+pub fn failed_name(id: i32) -> String {
+    format!("_vectorizer_q_failed_{id}")
+}
+
+pub fn trigger_name(id: i32) -> String {
+    format!("_vectorizer_src_trg_{id}")
+}
+
+/// The dirty set and the failed table, owned by the owner of the source. Left-overs of an
+/// extension that was dropped and created again have the same name and go first.
+pub fn create_queue(id: i32, key: &KeySpec, owner: &str) -> Result<()> {
+    drop_queue(id)?;
+    let (queue, failed) = queue_idents(id);
+    let (columns, names) = (key.definitions(), key.stored_names());
+    for statement in [
+        format!(
+            "CREATE TABLE {queue} ({columns}, queued_at timestamptz NOT NULL DEFAULT now(), gen int8 NOT NULL,
+               PRIMARY KEY ({names}))
+               WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)"
+        ),
+        format!(
+            "CREATE TABLE {failed} ({columns}, created_at timestamptz NOT NULL DEFAULT now(),
+               failure_step text NOT NULL DEFAULT '', error text, PRIMARY KEY ({names}))"
+        ),
+        format!("ALTER TABLE {queue} OWNER TO {}", Ident::new(owner)),
+        format!("ALTER TABLE {failed} OWNER TO {}", Ident::new(owner)),
+    ] {
+        sql::execute_once(&statement)?;
+    }
+    Ok(())
+}
+
+fn queue_idents(id: i32) -> (Ident, Ident) {
+    (Ident::qualified("ai", &queue_name(id)), Ident::qualified("ai", &failed_name(id)))
+}
+
+pub fn drop_queue(id: i32) -> Result<()> {
+    let (queue, failed) = queue_idents(id);
+    for (name, ident) in [(queue_name(id), queue), (failed_name(id), failed)] {
+        if roles::relation_exists("ai", &name)? {
+            sql::execute_once(&format!("DROP TABLE {ident}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The store. Vectors stay inline (`MAIN`): out of line each would cost an index look-up.
+pub fn create_store(
+    schema: &str,
+    table: &str,
+    key: &KeySpec,
+    pgvector: &Pgvector,
+    dimensions: u32,
+) -> Result<pg_sys::Oid> {
+    let store = Ident::qualified(schema, table);
+    if let Some(taken) = key.columns.iter().find(|c| RESERVED.contains(&c.source_name.as_str())) {
+        return Err(Error::invalid(format!("key column \"{}\" has the name of a column of the store", taken.source_name))
+            .hint("Rename the key column."));
+    }
+    sql::execute_once(&format!(
+        "CREATE TABLE {store} (
+           embedding_uuid uuid NOT NULL PRIMARY KEY DEFAULT gen_random_uuid(),
+           {}, chunk_seq int4 NOT NULL, chunk text NOT NULL, embedding {}.vector({dimensions}) NOT NULL,
+           content_hash bytea, embedded_at timestamptz NOT NULL DEFAULT now(), UNIQUE ({}, chunk_seq))",
+        key.definitions(),
+        pgvector.schema,
+        key.stored_names(),
+    ))?;
+    sql::execute_once(&format!("ALTER TABLE {store} ALTER COLUMN embedding SET STORAGE MAIN"))?;
+    oid_of(&store)
+}
+
+const RESERVED: [&str; 6] = ["embedding_uuid", "chunk_seq", "chunk", "embedding", "content_hash", "embedded_at"];
+
+fn oid_of(ident: &Ident) -> Result<pg_sys::Oid> {
+    let found = sql::query_one("SELECT to_regclass($1)::oid", &[ident.to_string().into()], |row| row.value(1))?;
+    found.ok_or_else(|| Error::new(Kind::Internal, format!("{ident} was not created")))
+}
+
+pub fn set_owner(schema: &str, table: &str, owner: &str) -> Result<()> {
+    sql::execute_once(&format!("ALTER TABLE {} OWNER TO {}", Ident::qualified(schema, table), Ident::new(owner)))
+}
+
+/// The column of `destination_column`; one that is there already is used if it fits.
+pub fn add_vector_column(source: &Relation, column: &str, pgvector: &Pgvector, dimensions: u32) -> Result<()> {
+    let wanted = format!("vector({dimensions})");
+    let existing = sql::query_one(
+        "SELECT t.typname::text || coalesce('(' || nullif(a.atttypmod, -1) || ')', '')
+           FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+          WHERE a.attrelid = $1 AND a.attname = $2::name AND NOT a.attisdropped",
+        &[source.oid.into(), column.into()],
+        |row| row.value::<String>(1),
+    )?;
+    match existing {
+        Some(found) if found == wanted => {
+            pgrx::notice!("column \"{column}\" already exists in {}, using it", source.ident);
+            Ok(())
+        }
+        Some(found) => Err(Error::new(
+            Kind::DuplicateObject,
+            format!("column \"{column}\" of {} is {found}, not {wanted}", source.ident),
+        )
+        .hint("Give another embedding_column.")),
+        None => {
+            let column = Ident::new(column);
+            sql::execute_once(&format!(
+                "ALTER TABLE {} ADD COLUMN {column} {}.{wanted}",
+                source.ident, pgvector.schema
+            ))?;
+            sql::execute_once(&format!("ALTER TABLE {} ALTER COLUMN {column} SET STORAGE MAIN", source.ident))
+        }
+    }
+}
+
+/// Four triggers. The one for UPDATE fires only for rows whose key or relevant columns changed:
+/// `ai._unchanged` compares them as they are stored, without reading what is out of line.
+pub fn create_triggers(id: i32, source: &Relation, key: &KeySpec, relevant: &[String]) -> Result<()> {
+    let name = trigger_name(id);
+    let mut arguments = quote_literal(id.to_string());
+    for column in &key.columns {
+        arguments.push_str(&format!(", {}", quote_literal(column.attnum.to_string())));
+    }
+    let mut watched: Vec<&String> = key.columns.iter().map(|c| &c.source_name).collect();
+    watched.extend(relevant.iter().filter(|column| !key.columns.iter().any(|c| &c.source_name == *column)));
+    let unchanged = watched
+        .iter()
+        .map(|column| format!("ai._unchanged(OLD.{0}, NEW.{0})", Ident::new(column)))
+        .collect::<Vec<_>>()
+        .join(" AND ");
+    let table = &source.ident;
+    for statement in [
+        format!("CREATE TRIGGER {} AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION ai._capture_row({arguments})", Ident::new(&name)),
+        format!(
+            "CREATE TRIGGER {} AFTER UPDATE ON {table} FOR EACH ROW WHEN (NOT ({unchanged}))
+             EXECUTE FUNCTION ai._capture_row({arguments})",
+            Ident::new(&format!("{name}_update"))
+        ),
+        format!("CREATE TRIGGER {} AFTER DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION ai._capture_row({arguments})", Ident::new(&format!("{name}_delete"))),
+        format!(
+            "CREATE TRIGGER {} AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION ai._capture_truncate({arguments})",
+            Ident::new(&format!("{name}_truncate"))
+        ),
+    ] {
+        sql::execute_once(&statement)?;
+    }
+    Ok(())
+}
+
+pub fn drop_triggers(id: i32, source: &Relation) -> Result<()> {
+    let name = trigger_name(id);
+    for suffix in ["", "_update", "_delete", "_truncate"] {
+        let trigger = Ident::new(&format!("{name}{suffix}"));
+        sql::execute_once(&format!("DROP TRIGGER IF EXISTS {trigger} ON {}", source.ident))?;
+    }
+    Ok(())
+}
+
+/// The view that joins the store with its source: pgai's columns, then the source's. A source
+/// column that has the name of one of the store's is shown as `source_<name>`.
+pub fn create_view(
+    schema: &str,
+    name: &str,
+    source: &Relation,
+    store: &Relation,
+    key: &KeySpec,
+    owner: &str,
+) -> Result<()> {
+    let shown = ["embedding_uuid", "chunk_seq", "chunk", "embedding"];
+    let mut columns: Vec<String> = shown.iter().map(|column| format!("t.{column}")).collect();
+    for column in catalog::column_names(source.oid)? {
+        let from = if key.columns.iter().any(|c| c.source_name == column) { "t" } else { "s" };
+        let alias = if shown.contains(&column.as_str()) { format!("source_{column}") } else { column.clone() };
+        columns.push(format!("{from}.{} AS {}", Ident::new(&column), Ident::new(&alias)));
+    }
+    let view = Ident::qualified(schema, name);
+    sql::execute_once(&format!(
+        "CREATE VIEW {view} AS SELECT {} FROM {} t LEFT JOIN {} s ON {}",
+        columns.join(", "),
+        store.ident,
+        source.ident,
+        key.stored_matches_source("t", "s"),
+    ))?;
+    if super::transaction::current_role() != source.owner {
+        sql::execute_once(&format!("ALTER VIEW {view} OWNER TO {}", Ident::new(owner)))?;
+    }
+    Ok(())
+}
+
+pub fn grant_select(store: &Relation, view_schema: &str, view: &str, roles: &[String]) -> Result<()> {
+    for role in roles {
+        let role = if role == "public" { "PUBLIC".to_owned() } else { Ident::new(role).to_string() };
+        sql::execute_once(&format!(
+            "GRANT SELECT ON {}, {} TO {role}",
+            store.ident,
+            Ident::qualified(view_schema, view)
+        ))?;
+    }
+    Ok(())
+}
+
+pub fn drop_target(target: &Target) -> Result<()> {
+    sql::execute_once(&format!("DROP VIEW IF EXISTS {}", target.view))?;
+    match &target.store {
+        Some(store) => sql::execute_once(&format!("DROP TABLE {store}")),
+        None => Ok(()),
+    }
+}

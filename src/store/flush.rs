@@ -1,0 +1,180 @@
+//! Writing what capture noted: the dirty set, and the vectors of deleted rows, in the user's own
+//! transaction. Statements run as the owner of what they write, on the latest snapshot: an old
+//! one (REPEATABLE READ) would miss vectors that a worker wrote meanwhile.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, pg_guard, pg_sys};
+
+use super::capture::Change;
+use super::catalog::{self, Vectorizer};
+use super::key::{Key, columns_of};
+use super::sql;
+use super::transaction::{as_extension_owner, as_role};
+use crate::error::{Error, Kind, Result};
+
+thread_local! {
+    /// Forgotten when the source, the queue or the store changes its shape or owner.
+    static TARGETS: RefCell<HashMap<i32, Rc<Vectorizer>>> = RefCell::default();
+    static WATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Raises an error of ours as PostgreSQL's: inside triggers and callbacks there is no caller to
+/// return it to.
+pub fn raise<T>(result: Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => {
+            ErrorReport::from(error).report(PgLogLevel::ERROR);
+            unreachable!("ERROR does not return")
+        }
+    }
+}
+
+fn target(vectorizer: i32) -> Result<Rc<Vectorizer>> {
+    if !WATCHING.replace(true) {
+        // SAFETY: a plain function that lives as long as the library.
+        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null()) };
+    }
+    if let Some(target) = TARGETS.with_borrow(|targets| targets.get(&vectorizer).cloned()) {
+        return Ok(target);
+    }
+    let target = Rc::new(as_extension_owner(|| catalog::vectorizer(vectorizer))?);
+    TARGETS.with_borrow_mut(|targets| targets.insert(vectorizer, target.clone()));
+    Ok(target)
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
+    TARGETS.with_borrow_mut(|targets| {
+        targets.retain(|_, v| {
+            relation != pg_sys::Oid::INVALID && ![v.source.oid, v.store.oid, v.queue_oid].contains(&relation)
+        });
+    });
+}
+
+/// The source of `vectorizer`, when `table` is that source or one of its partitions. Anybody may
+/// attach a trigger to a table of theirs; only the registered pair is trusted.
+pub fn source_of(vectorizer: i32, table: pg_sys::Oid) -> Result<pg_sys::Oid> {
+    let source = target(vectorizer)?.source.oid;
+    if table == source {
+        return Ok(source);
+    }
+    let is_partition = sql::query_one(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors($1) a WHERE a.relid = $2)",
+        &[table.into(), source.into()],
+        |row| row.value::<bool>(1),
+    )?;
+    match is_partition {
+        Some(true) => Ok(source),
+        _ => Err(Error::new(Kind::InsufficientPrivilege, "this table is not the source of that vectorizer")
+            .hint("Triggers of autovector are made by ai.create_vectorizer alone.")),
+    }
+}
+
+/// Writes changes, in the order in which they were made: the last one of a key counts.
+pub fn write(vectorizer: i32, table: pg_sys::Oid, changes: Vec<(Key, Change)>) -> Result<()> {
+    let v = target(vectorizer)?;
+    source_of(vectorizer, table)?;
+    let (written, deleted) = last_changes(changes);
+    if !deleted.is_empty() {
+        delete(&v, &deleted)?;
+    }
+    if !written.is_empty() {
+        make_dirty(&v, &written)?;
+    }
+    Ok(())
+}
+
+fn last_changes(changes: Vec<(Key, Change)>) -> (Vec<Key>, Vec<Key>) {
+    if let [(_, change)] = changes.as_slice() {
+        let change = *change;
+        let key = changes.into_iter().map(|(key, _)| key).collect();
+        return if change == Change::Written { (key, Vec::new()) } else { (Vec::new(), key) };
+    }
+    let last: HashMap<Key, Change> = changes.into_iter().collect();
+    let (written, deleted): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, change)| *change == Change::Written);
+    (written.into_iter().map(|(key, _)| key).collect(), deleted.into_iter().map(|(key, _)| key).collect())
+}
+
+/// One generation serves the whole statement: what counts is that it is newer than the last.
+/// Keys go in sorted, so that two commits with common keys cannot deadlock.
+fn make_dirty(v: &Vectorizer, keys: &[Key]) -> Result<()> {
+    let statement = format!(
+        "INSERT INTO {queue} AS q ({names}, gen)
+         SELECT {distinct} {list}, g.gen
+           FROM {unnest} u, (SELECT nextval('ai._generation_seq') AS gen) g {order}
+         ON CONFLICT ({names}) DO UPDATE SET gen = excluded.gen",
+        queue = v.queue,
+        names = v.key.stored_names(),
+        list = v.key.unnested_list("u"),
+        unnest = v.key.unnest(1, &[]),
+        // Two texts may be one key (1.0 and 1.00): the type decides.
+        distinct = if keys.len() > 1 { "DISTINCT" } else { "" },
+        order = if keys.len() > 1 { format!("ORDER BY {}", v.key.unnested_list("u")) } else { String::new() },
+    );
+    as_role(v.queue_owner, || sql::execute_latest(&statement, &key_args(v, keys)))
+}
+
+/// Deletes what belongs to deleted rows: dirty keys first, then vectors. A worker that is
+/// completing such a row holds its dirty key locked; after that wait its vectors are visible.
+/// A backfill batch in flight has no dirty key that could stop it, so while the backfill runs
+/// the key stays dirty as a tombstone, and a worker clears up after it.
+fn delete(v: &Vectorizer, keys: &[Key]) -> Result<()> {
+    if !backfill_finished(v.id)? {
+        make_dirty(v, keys)?;
+    } else {
+        delete_from(v, &v.queue.to_string(), v.queue_owner, keys)?;
+    }
+    delete_from(v, &v.failed.to_string(), v.queue_owner, keys)?;
+    if v.column.is_none() {
+        delete_from(v, &v.store.ident.to_string(), v.store.owner, keys)?;
+    }
+    Ok(())
+}
+
+fn delete_from(v: &Vectorizer, table: &str, owner: pg_sys::Oid, keys: &[Key]) -> Result<()> {
+    let statement = format!(
+        "DELETE FROM {table} t USING {} u WHERE {}",
+        v.key.unnest(1, &[]),
+        v.key.stored_matches_unnested("t", "u"),
+    );
+    as_role(owner, || sql::execute_latest(&statement, &key_args(v, keys)))
+}
+
+fn key_args(v: &Vectorizer, keys: &[Key]) -> Vec<DatumWithOid<'static>> {
+    columns_of(v.key.width(), keys.iter()).into_iter().map(Into::into).collect()
+}
+
+/// True once the first pass is over and none of its batches is in flight. Asked on the latest
+/// snapshot: then the vectors of all its batches are visible to the statements that follow.
+fn backfill_finished(vectorizer: i32) -> Result<bool> {
+    as_extension_owner(|| {
+        sql::exists_latest(
+            "SELECT FROM ai._vectorizer_cursor c
+              WHERE c.vectorizer_id = $1 AND c.scanned
+                AND NOT EXISTS (SELECT FROM ai._lease l WHERE l.vectorizer_id = $1 AND l.kind = 'backfill')",
+            &[vectorizer.into()],
+        )
+    })
+}
+
+/// TRUNCATE of the source: ends every lease (what is in flight is stale), then empties queue,
+/// failed table and store.
+pub fn truncate(vectorizer: i32, table: pg_sys::Oid) -> Result<()> {
+    let v = target(vectorizer)?;
+    if source_of(vectorizer, table)? != table {
+        return Err(Error::new(Kind::Unsupported, "a partition of a vectorized table cannot be truncated alone")
+            .hint("Use DELETE, or TRUNCATE the partitioned table."));
+    }
+    as_extension_owner(|| sql::execute_latest("DELETE FROM ai._lease WHERE vectorizer_id = $1", &[vectorizer.into()]))?;
+    as_role(v.queue_owner, || sql::execute_once(&format!("TRUNCATE {}, {}", v.queue, v.failed)))?;
+    if v.column.is_none() {
+        as_role(v.store.owner, || sql::execute_once(&format!("TRUNCATE {}", v.store.ident)))?;
+    }
+    Ok(())
+}

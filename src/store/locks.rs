@@ -1,0 +1,75 @@
+//! Advisory locks in a number space of our own, so that they never meet a user's.
+//!
+//! A batch holds `Batch` in share mode, as a session lock, from claim to completion: it pins no
+//! snapshot. A claim holds `Gate` in share mode for its short transaction. Whoever has to wait
+//! for quiet (pause, drop) takes `Gate` first, which stops new claims, then `Batch`.
+
+use pgrx::pg_sys;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// Held by a claim for its transaction.
+    Gate = 1,
+    /// Held by a worker from claim to completion.
+    Batch = 2,
+    /// Serializes the claims of one vectorizer.
+    Claim = 3,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Share,
+    Exclusive,
+}
+
+impl Mode {
+    fn lockmode(self) -> pg_sys::LOCKMODE {
+        match self {
+            Mode::Share => pg_sys::ShareLock as pg_sys::LOCKMODE,
+            Mode::Exclusive => pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
+        }
+    }
+}
+
+/// PostgreSQL's own advisory functions use 1 and 2 here (`lockfuncs.c`); `pg_locks` shows it
+/// as `objsubid`.
+const NUMBER_SPACE: u16 = 0xA7;
+
+fn tag(vectorizer: i32, lock: Lock) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        // SAFETY: a plain global, set for the life of the backend.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: lock as u32,
+        locktag_field3: vectorizer as u32,
+        locktag_field4: NUMBER_SPACE,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    }
+}
+
+/// Takes the lock until the end of the transaction if nobody is in the way.
+pub fn try_for_transaction(vectorizer: i32, lock: Lock, mode: Mode) -> bool {
+    acquire(vectorizer, lock, mode, false, true)
+}
+
+/// Takes the lock until the end of the transaction, waiting for it.
+pub fn wait_for_transaction(vectorizer: i32, lock: Lock, mode: Mode) {
+    acquire(vectorizer, lock, mode, false, false);
+}
+
+/// Takes the lock until `release_session` if nobody is in the way.
+pub fn try_for_session(vectorizer: i32, lock: Lock, mode: Mode) -> bool {
+    acquire(vectorizer, lock, mode, true, true)
+}
+
+fn acquire(vectorizer: i32, lock: Lock, mode: Mode, session: bool, dont_wait: bool) -> bool {
+    // SAFETY: the tag lives through the call; called in a transaction on the main thread.
+    let result = unsafe { pg_sys::LockAcquire(&tag(vectorizer, lock), mode.lockmode(), session, dont_wait) };
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// Gives one hold of a session lock back.
+pub fn release_session(vectorizer: i32, lock: Lock, mode: Mode) {
+    // SAFETY: as above; releasing a lock that is not held only raises a WARNING.
+    unsafe { pg_sys::LockRelease(&tag(vectorizer, lock), mode.lockmode(), true) };
+}

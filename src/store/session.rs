@@ -1,0 +1,103 @@
+//! A background worker's database session: connection, identity, pinned settings.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys;
+
+use super::sql;
+use super::transaction::transaction;
+use crate::error::Result;
+
+/// What tells one worker process from any other, earlier ones with its pid included.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerIdentity {
+    pub pid: i32,
+    pub started: TimestampWithTimeZone,
+}
+
+/// Values that keys are written and read with: the same in every worker, whatever the role or
+/// the database says. Plans are kept for long and tables grow, so no plan may be made that is
+/// good for an empty table alone. `lock_timeout` bounds how long a user's lock can hold up a
+/// worker that serves other vectorizers too.
+const PINNED: [(&str, &str); 16] = [
+    ("search_path", "pg_catalog, pg_temp"),
+    ("DateStyle", "ISO, YMD"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+    ("row_security", "off"),
+    ("lock_timeout", "200ms"),
+    ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("session_replication_role", "origin"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_read_only", "off"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
+
+/// Connects this background worker to `database` as the bootstrap superuser and pins its
+/// settings. A missing database is FATAL: the process ends.
+pub fn connect(database: pg_sys::Oid) {
+    // SAFETY: called once, first thing in a background worker's main function.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::Oid::INVALID, 0) };
+    for (name, value) in PINNED {
+        set(name, value);
+    }
+}
+
+/// Says in `pg_stat_activity.application_name` what this process is about.
+pub fn describe(text: &str) {
+    set("application_name", text);
+}
+
+fn set(name: &str, value: &str) {
+    let name = std::ffi::CString::new(name).expect("a constant without NUL");
+    let value = std::ffi::CString::new(value.replace('\0', "")).expect("NULs were removed");
+    // SAFETY: both strings are NUL-terminated and live through the call; the values are ours.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        );
+    }
+}
+
+/// Who this process is.
+pub fn identity() -> Result<WorkerIdentity> {
+    let found = transaction(|| {
+        sql::query_one(
+            "SELECT a.pid, a.backend_start FROM pg_catalog.pg_stat_get_activity(pg_backend_pid()) a",
+            &[],
+            |row| Ok(WorkerIdentity { pid: row.value(1)?, started: row.value(2)? }),
+        )
+    })?;
+    Ok(found.expect("a backend finds itself in pg_stat_activity"))
+}
+
+/// True where the extension is installed in the connected database.
+pub fn extension_exists() -> Result<bool> {
+    sql::query_one(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'autovector')
+                AND to_regclass('ai._lease') IS NOT NULL",
+        &[],
+        |row| row.value(1),
+    )
+    .map(|found| found.unwrap_or(false))
+}
+
+/// The name of the connected database.
+pub fn database_name() -> String {
+    let found = transaction(|| {
+        sql::query_one("SELECT pg_catalog.current_database()::text", &[], |row| row.value::<String>(1))
+    });
+    found.ok().flatten().unwrap_or_default()
+}
+
+/// For processes that serve nobody but themselves: locks are waited for.
+pub fn unlimited_locks() {
+    set("lock_timeout", "0");
+}

@@ -1,0 +1,156 @@
+//! What the status views show: exact counts and the state of each row. Read with the rights of
+//! the source's owner; who may ask is decided by the caller's rights on the source.
+
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::{JsonB, pg_sys};
+
+use super::catalog::Vectorizer;
+use super::ident::Ident;
+use super::key::Key;
+use super::sql;
+use super::transaction::as_role;
+use crate::error::Result;
+
+#[derive(Debug)]
+pub struct Counts {
+    pub total: i64,
+    pub embedded: i64,
+    pub pending: i64,
+    pub failed: i64,
+    pub oldest_pending: Option<TimestampWithTimeZone>,
+}
+
+/// True when the role may read the source, and so may know how many rows it has.
+pub fn may_see(v: &Vectorizer, role: pg_sys::Oid) -> bool {
+    // SAFETY: a look-up in the relation's access list.
+    unsafe {
+        pg_sys::pg_class_aclcheck(v.source.oid, role, pg_sys::ACL_SELECT as pg_sys::AclMode)
+            == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+struct Backfill {
+    cursor: Option<Key>,
+    scanned: bool,
+    leased: i64,
+}
+
+fn backfill(id: i32) -> Result<Backfill> {
+    let found = sql::query_one(
+        "SELECT c.backfill, c.scanned,
+                (SELECT coalesce(sum(l.rows), 0)::int8 FROM ai._lease l WHERE l.vectorizer_id = $1 AND l.kind = 'backfill')
+           FROM ai._vectorizer_cursor c WHERE c.vectorizer_id = $1",
+        &[id.into()],
+        |row| Ok(Backfill { cursor: row.get(1)?, scanned: row.value(2)?, leased: row.value(3)? }),
+    )?;
+    Ok(found.unwrap_or(Backfill { cursor: None, scanned: true, leased: 0 }))
+}
+
+/// Exact counts, by counting. Runs with the rights of the extension's owner outside.
+pub fn counts(v: &Vectorizer) -> Result<Counts> {
+    let backfill = backfill(v.id)?;
+    let (rest, args) = match (&backfill.cursor, backfill.scanned) {
+        (_, true) => ("0::int8".to_owned(), Vec::new()),
+        (cursor, false) => {
+            let after = cursor.as_ref().map_or("true".to_owned(), |_| v.key.source_after("s", 1));
+            let args = cursor.iter().flatten().map(|part| part.as_str().into()).collect::<Vec<DatumWithOid>>();
+            (format!("(SELECT count(*) FROM {} s WHERE {after} AND NOT ({}))", v.source.scan(), settled(v)), args)
+        }
+    };
+    let statement = format!(
+        "SELECT (SELECT count(*) FROM {source}), (SELECT count(*) FROM {queue}) + {rest}, (SELECT count(*) FROM {failed}),
+                (SELECT min(queued_at) FROM {queue})",
+        source = v.source.scan(),
+        queue = v.queue,
+        failed = v.failed,
+    );
+    let (total, pending, failed, oldest) = as_role(v.source.owner, || {
+        sql::query_one(&statement, &args, |row| {
+            Ok((row.value::<i64>(1)?, row.value::<i64>(2)?, row.value::<i64>(3)?, row.get(4)?))
+        })
+    })?
+    .expect("a SELECT without FROM returns a row");
+    let pending = pending + backfill.leased;
+    Ok(Counts { total, pending, failed, embedded: (total - pending - failed).max(0), oldest_pending: oldest })
+}
+
+/// A source row that the first pass need not visit any more.
+fn settled(v: &Vectorizer) -> String {
+    let embedded = match &v.column {
+        Some(column) => format!("s.{} IS NOT NULL", Ident::new(column)),
+        None => format!("EXISTS (SELECT FROM {} st WHERE {})", v.store.ident, v.key.stored_matches_source("st", "s")),
+    };
+    format!(
+        "{embedded} OR EXISTS (SELECT FROM {} q WHERE {}) OR EXISTS (SELECT FROM {} f WHERE {})",
+        v.queue,
+        v.key.stored_matches_source("q", "s"),
+        v.failed,
+        v.key.stored_matches_source("f", "s"),
+    )
+}
+
+#[derive(Debug)]
+pub struct Record {
+    pub key: JsonB,
+    pub state: String,
+    pub error: Option<String>,
+    pub embedded_at: Option<TimestampWithTimeZone>,
+}
+
+/// The state of every row of the source.
+pub fn records(v: &Vectorizer) -> Result<Vec<Record>> {
+    let backfill = backfill(v.id)?;
+    let mut args: Vec<DatumWithOid> = Vec::new();
+    // Rows that the first pass has not come to, or holds in a batch, are pending too.
+    let waiting = match (&backfill.cursor, backfill.scanned) {
+        (_, true) => "false".to_owned(),
+        (None, false) => "true".to_owned(),
+        (Some(cursor), false) => {
+            args.extend(cursor.iter().map(|part| part.as_str().into()));
+            v.key.source_after("s", 1)
+        }
+    };
+    let held = super::queue::held_keys(v)?;
+    let (embedded, at) = match &v.column {
+        Some(column) => (format!("s.{} IS NOT NULL", Ident::new(column)), "NULL::timestamptz".to_owned()),
+        None => (
+            format!("EXISTS (SELECT FROM {} st WHERE {})", v.store.ident, v.key.stored_matches_source("st", "s")),
+            format!(
+                "(SELECT max(st.embedded_at) FROM {} st WHERE {})",
+                v.store.ident,
+                v.key.stored_matches_source("st", "s")
+            ),
+        ),
+    };
+    let width = v.key.width();
+    let statement = format!(
+        "SELECT {texts}, {json},
+                CASE WHEN q.gen IS NOT NULL THEN 'pending' WHEN f.created_at IS NOT NULL THEN 'failed'
+                     WHEN {embedded} THEN 'embedded' WHEN {waiting} THEN 'pending' ELSE 'embedded' END,
+                f.error, {at}
+           FROM {source} s
+           LEFT JOIN {queue} q ON {in_queue}
+           LEFT JOIN {failed} f ON {in_failed}
+          ORDER BY {order}",
+        texts = v.key.source_texts("s"),
+        json = v.key.source_json("s"),
+        source = v.source.scan(),
+        queue = v.queue,
+        in_queue = v.key.stored_matches_source("q", "s"),
+        failed = v.failed,
+        in_failed = v.key.stored_matches_source("f", "s"),
+        order = v.key.source_list("s"),
+    );
+    as_role(v.source.owner, || {
+        sql::query(&statement, &args, |row| {
+            let key: Key = (1..=width).map(|i| row.value::<String>(i)).collect::<Result<_>>()?;
+            let state: String = row.value(width + 2)?;
+            Ok(Record {
+                key: row.value(width + 1)?,
+                state: if held.contains(&key) { "processing".to_owned() } else { state },
+                error: row.get(width + 3)?,
+                embedded_at: row.get(width + 4)?,
+            })
+        })
+    })
+}

@@ -1,0 +1,202 @@
+//! Shared memory: who has to be woken when a transaction with changes commits. Nothing that
+//! matters is kept here alone: a lost wake-up costs `autovector.naptime`, never a row.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use pgrx::{PGRXSharedMemory, PgAtomic, PgSharedMemoryInitialization, pg_guard, pg_shmem_init, pg_sys};
+
+/// Databases that can be served at one time.
+pub const MAX_DATABASES: usize = 128;
+/// Worker processes per database that are woken directly.
+const MAX_WORKERS: usize = 16;
+
+/// One served database. Latches are addresses of `PGPROC.procLatch`, which stay valid for the
+/// life of the cluster: setting one that has a new owner is a harmless extra wake-up.
+struct Slot {
+    database: AtomicU32,
+    /// A commit has changed something since the launcher looked.
+    changed: AtomicBool,
+    /// The scheduler looked and found no extension.
+    no_extension: AtomicBool,
+    scheduler: AtomicUsize,
+    workers: [AtomicUsize; MAX_WORKERS],
+}
+
+pub struct Shared {
+    launcher: AtomicUsize,
+    slots: [Slot; MAX_DATABASES],
+}
+
+// SAFETY: atomics only, no pointers into a process.
+unsafe impl PGRXSharedMemory for Shared {}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Shared {
+            launcher: AtomicUsize::new(0),
+            slots: std::array::from_fn(|_| Slot {
+                database: AtomicU32::new(0),
+                changed: AtomicBool::new(false),
+                no_extension: AtomicBool::new(false),
+                scheduler: AtomicUsize::new(0),
+                workers: std::array::from_fn(|_| AtomicUsize::new(0)),
+            }),
+        }
+    }
+}
+
+// SAFETY: the name is unique to this extension.
+static SHARED: PgAtomic<Shared> = unsafe { PgAtomic::new(c"autovector") };
+static PRELOADED: AtomicBool = AtomicBool::new(false);
+
+/// Reserves the shared memory; called from `_PG_init` while preloading.
+pub fn init() {
+    pg_shmem_init!(SHARED);
+    PRELOADED.store(true, Ordering::Relaxed);
+}
+
+/// True when the library was preloaded, so that there are workers at all.
+pub fn preloaded() -> bool {
+    PRELOADED.load(Ordering::Relaxed)
+}
+
+fn my_latch() -> usize {
+    // SAFETY: MyProc is set in every process that gets here; only the address is taken.
+    unsafe { &raw const (*pg_sys::MyProc).procLatch as usize }
+}
+
+fn set_latch(address: &AtomicUsize) -> bool {
+    match address.load(Ordering::Acquire) {
+        0 => false,
+        latch => {
+            // SAFETY: an address of a PGPROC's latch in shared memory, see `Slot`.
+            unsafe { pg_sys::SetLatch(latch as *mut pg_sys::Latch) };
+            true
+        }
+    }
+}
+
+fn slot(database: pg_sys::Oid) -> Option<&'static Slot> {
+    let wanted = database.to_u32();
+    SHARED.get().slots.iter().find(|slot| slot.database.load(Ordering::Acquire) == wanted)
+}
+
+/// The database's slot, taken if it has none; None when all are in use.
+fn slot_for(database: pg_sys::Oid) -> Option<&'static Slot> {
+    slot(database).or_else(|| {
+        SHARED.get().slots.iter().find(|slot| {
+            slot.database
+                .compare_exchange(0, database.to_u32(), Ordering::AcqRel, Ordering::Acquire)
+                .map_or_else(|held| held == database.to_u32(), |_| true)
+        })
+    })
+}
+
+/// Says that `database` has changes: wakes its workers, its scheduler, or the launcher. Called
+/// after a commit, so it must not fail and does not.
+pub fn changed(database: pg_sys::Oid) {
+    if !preloaded() {
+        return;
+    }
+    let shared = SHARED.get();
+    let Some(slot) = slot_for(database) else {
+        set_latch(&shared.launcher);
+        return;
+    };
+    slot.changed.store(true, Ordering::Release);
+    for worker in &slot.workers {
+        set_latch(worker);
+    }
+    if !set_latch(&slot.scheduler) {
+        set_latch(&shared.launcher);
+    }
+}
+
+/// True once for each time that changes were announced.
+pub fn take_changed(database: pg_sys::Oid) -> bool {
+    slot(database).is_some_and(|slot| slot.changed.swap(false, Ordering::AcqRel))
+}
+
+/// Gives the slot of a dropped database back.
+pub fn forget(database: pg_sys::Oid) {
+    if let Some(slot) = slot(database) {
+        slot.database.store(0, Ordering::Release);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Launcher,
+    Scheduler,
+    Worker,
+}
+
+/// Registers this process to be woken; `unregister` undoes it. False when there is no room: the
+/// process then lives by its timer.
+pub fn register(role: Role, database: pg_sys::Oid) -> bool {
+    let latch = my_latch();
+    match role {
+        Role::Launcher => {
+            SHARED.get().launcher.store(latch, Ordering::Release);
+            true
+        }
+        Role::Scheduler => slot_for(database).map(|slot| slot.scheduler.store(latch, Ordering::Release)).is_some(),
+        Role::Worker => slot_for(database).is_some_and(|slot| {
+            slot.workers
+                .iter()
+                .any(|place| place.compare_exchange(0, latch, Ordering::AcqRel, Ordering::Acquire).is_ok())
+        }),
+    }
+}
+
+/// Takes this process off the list; run at exit however the process ends.
+pub fn unregister(database: pg_sys::Oid) {
+    let latch = my_latch();
+    let clear = |place: &AtomicUsize| {
+        // Losing this race means that the place has a new owner already.
+        place.compare_exchange(latch, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    };
+    clear(&SHARED.get().launcher);
+    if let Some(slot) = slot(database) {
+        clear(&slot.scheduler);
+        for worker in &slot.workers {
+            clear(worker);
+        }
+    }
+}
+
+/// True while a scheduler serves `database`.
+pub fn has_scheduler(database: pg_sys::Oid) -> bool {
+    preloaded() && slot(database).is_some_and(|slot| slot.scheduler.load(Ordering::Acquire) != 0)
+}
+
+/// Wakes the scheduler of `database`, if it has one.
+pub fn wake_scheduler(database: pg_sys::Oid) {
+    if let Some(slot) = slot(database) {
+        set_latch(&slot.scheduler);
+    }
+}
+
+/// Wakes the workers of `database`.
+pub fn wake_workers(database: pg_sys::Oid) {
+    for worker in slot(database).iter().flat_map(|slot| &slot.workers) {
+        set_latch(worker);
+    }
+}
+
+/// Workers in the whole cluster.
+pub fn workers() -> usize {
+    let taken = |slot: &Slot| slot.workers.iter().filter(|worker| worker.load(Ordering::Acquire) != 0).count();
+    SHARED.get().slots.iter().map(taken).sum()
+}
+
+/// A scheduler tells the launcher that its database has no extension.
+pub fn set_no_extension(database: pg_sys::Oid) {
+    if let Some(slot) = slot_for(database) {
+        slot.no_extension.store(true, Ordering::Release);
+    }
+}
+
+pub fn take_no_extension(database: pg_sys::Oid) -> bool {
+    slot(database).is_some_and(|slot| slot.no_extension.swap(false, Ordering::AcqRel))
+}

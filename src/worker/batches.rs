@@ -1,0 +1,122 @@
+//! What a worker holds of each vectorizer and each batch between two transactions.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use autovector_domain::backoff::Window;
+use autovector_domain::config::VectorizerConfig;
+use autovector_domain::failure::Failure;
+use autovector_domain::pipeline::Pipeline;
+use autovector_providers::Embedder;
+
+use crate::services::batch::Embedded;
+use crate::services::provider;
+use crate::settings::Settings;
+use crate::store::catalog::Vectorizer;
+use crate::store::queue::Lease;
+
+/// Rows per batch when the configuration does not say; bounded by what one request may carry.
+const DEFAULT_BATCH: usize = 256;
+/// The time over which the rate is measured.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// A vectorizer that this worker serves: its provider is open and its pipeline built.
+pub struct Served {
+    config: VectorizerConfig,
+    pub pipeline: Arc<Pipeline>,
+    pub embedder: Arc<dyn Embedder>,
+    pub dimensions: usize,
+    pub batch_size: usize,
+    /// Batches in flight, and how many there may be.
+    pub in_flight: usize,
+    pub window: Window,
+    pub rate: Rate,
+    /// The last claim found nothing; looked at again after a commit or a completion.
+    pub exhausted: bool,
+    /// Somebody held a lock that a claim needs.
+    pub not_before: Instant,
+    pub last_used: Instant,
+}
+
+impl Served {
+    pub fn open(v: &Vectorizer, settings: &Settings) -> Result<Self, Failure> {
+        let pipeline = Pipeline::new(&v.config).map_err(|e| Failure::config(e.message, e.hint))?;
+        let embedder = provider::open(&v.config.embedding, settings)?;
+        let dimensions = v.config.embedding.dimensions().map(|n| n as usize).or(embedder.dimensions()).unwrap_or(0);
+        let processing = &v.config.processing;
+        let concurrency = processing.concurrency.map_or(embedder.default_concurrency(), |n| n as usize).max(1);
+        let batch_size =
+            processing.batch_size.map_or(DEFAULT_BATCH.min(embedder.limits().inputs), |n| n as usize).max(1);
+        let now = Instant::now();
+        Ok(Served {
+            config: v.config.clone(),
+            pipeline: Arc::new(pipeline),
+            embedder,
+            dimensions,
+            batch_size,
+            in_flight: 0,
+            window: Window::new(concurrency),
+            rate: Rate::new(now),
+            exhausted: false,
+            not_before: now,
+            last_used: now,
+        })
+    }
+
+    /// False when the configuration has changed since: it has to be opened again.
+    pub fn is_current(&self, v: &Vectorizer) -> bool {
+        self.config == v.config
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.in_flight < self.window.size()
+    }
+}
+
+/// A batch between claim and completion.
+pub struct InFlight {
+    pub vectorizer: Vectorizer,
+    pub lease: Lease,
+}
+
+/// A batch that is embedded but could not be written yet.
+pub struct Deferred {
+    pub batch: InFlight,
+    pub embedded: Embedded,
+    pub replace: bool,
+    pub attempts: u32,
+    pub next: Instant,
+}
+
+/// Rows per second over the last moments.
+pub struct Rate {
+    since: Instant,
+    done: VecDeque<(Instant, usize)>,
+}
+
+impl Rate {
+    fn new(now: Instant) -> Self {
+        Rate { since: now, done: VecDeque::new() }
+    }
+
+    /// Adds `rows` finished at `now` and returns the rate.
+    pub fn add(&mut self, now: Instant, rows: usize) -> f64 {
+        self.done.push_back((now, rows));
+        while let Some((at, _)) = self.done.front()
+            && now.duration_since(*at) > RATE_WINDOW
+        {
+            self.since = *at;
+            self.done.pop_front();
+        }
+        let total: usize = self.done.iter().map(|(_, rows)| rows).sum();
+        let elapsed = now.duration_since(self.since).min(RATE_WINDOW).as_secs_f64();
+        total as f64 / elapsed.max(0.001)
+    }
+
+    /// Starts measuring anew after a pause.
+    pub fn restart(&mut self, now: Instant) {
+        self.since = now;
+        self.done.clear();
+    }
+}

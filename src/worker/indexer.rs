@@ -1,0 +1,46 @@
+//! The indexer: a short-lived process that builds one vector index after the other, so that
+//! neither the scheduler nor a worker waits for it.
+
+use pgrx::prelude::*;
+use serde_json::json;
+
+use super::process;
+use crate::error::Result;
+use crate::services::indexing;
+use crate::store::transaction::transaction;
+use crate::store::{catalog, control, indexes, roles, session};
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn autovector_indexer_main(argument: pg_sys::Datum) {
+    process::attach_signals();
+    session::connect(process::database(argument));
+    // A build waits for the writers of the moment, as CONCURRENTLY promises.
+    session::unlimited_locks();
+    while let Ok(true) = build_next() {
+        pgrx::check_for_interrupts!();
+    }
+}
+
+/// Builds the next index that is due; false when there is none.
+fn build_next() -> Result<bool> {
+    let due = transaction(|| {
+        if !session::extension_exists()? {
+            return Ok(None);
+        }
+        let Some((v, hnsw)) = indexing::next_due()? else { return Ok(None) };
+        let schema = roles::name_of(v.store.oid)?.0;
+        let statements = indexes::statements(&v, &catalog::pgvector()?, &hnsw, &schema);
+        Ok(Some((v, statements)))
+    })?;
+    let Some((v, statements)) = due else { return Ok(false) };
+    session::describe(&format!("autovector indexer: {}", v.name));
+    for statement in &statements {
+        if let Err(error) = indexes::run_top_level(statement) {
+            pgrx::log!("autovector indexer: vectorizer \"{}\": {error}", v.name);
+            transaction(|| control::log_error(v.id, "index build failed", json!({ "error_reason": error.message })))?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,12 @@
+//! The processes: one launcher for the cluster, one scheduler and its workers for each database
+//! that has the extension. ARCHITECTURE.md draws how they start and stop each other.
+
+mod batches;
+mod indexer;
+mod launcher;
+mod process;
+mod runner;
+mod scheduler;
+mod threads;
+
+pub use launcher::init;

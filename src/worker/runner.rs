@@ -1,0 +1,349 @@
+//! The worker: claims batches of all vectorizers of its database in turn, hands them to its
+//! threads, and completes what comes back. While one provider is slow, the others go on.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use autovector_domain::failure::Failure;
+use pgrx::prelude::*;
+
+use super::batches::{Deferred, InFlight, Served};
+use super::process;
+use super::threads::Threads;
+use crate::error::{Error, Result};
+use crate::services::batch::{Batch, Embedded};
+use crate::services::ingest::{self, Retry};
+use crate::settings::Settings;
+use crate::store::completion::Completed;
+use crate::store::locks::{self, Lock, Mode};
+use crate::store::session::{self, WorkerIdentity};
+use crate::store::transaction::transaction;
+use crate::store::wake::Role;
+use crate::store::{catalog, leases, work};
+
+/// After a lock that somebody else holds.
+const RETRY_LOCKED: Duration = Duration::from_millis(500);
+const MAX_RETRY_LOCKED: Duration = Duration::from_secs(10);
+const LOG_AS: &str = "autovector worker";
+
+struct Worker {
+    settings: Settings,
+    identity: WorkerIdentity,
+    threads: Threads,
+    served: HashMap<i32, Served>,
+    in_flight: HashMap<u64, InFlight>,
+    deferred: Vec<Deferred>,
+    next_batch: u64,
+    /// The vectorizer that was claimed for last: the next round begins behind it.
+    turn: i32,
+    last_work: Instant,
+    last_renewal: Instant,
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
+    process::attach_signals();
+    let database = process::database(argument);
+    session::connect(database);
+    session::describe(LOG_AS);
+    process::register(Role::Worker, database);
+    let threads = Threads::new().unwrap_or_else(|error| pgrx::error!("autovector cannot create an eventfd: {error}"));
+    let identity = session::identity().unwrap_or_else(|error| pgrx::error!("{error}"));
+    let now = Instant::now();
+    let mut worker = Worker {
+        settings: Settings::now(),
+        identity,
+        threads,
+        served: HashMap::new(),
+        in_flight: HashMap::new(),
+        deferred: Vec::new(),
+        next_batch: 0,
+        turn: 0,
+        last_work: now,
+        last_renewal: now,
+    };
+    while worker.round() {}
+}
+
+impl Worker {
+    /// One turn of the loop; false when the process may end.
+    fn round(&mut self) -> bool {
+        match self.claim_all() {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(error) => {
+                pgrx::log!("{LOG_AS}: {error}");
+                if self.in_flight.is_empty() && self.deferred.is_empty() {
+                    return false;
+                }
+            }
+        }
+        if self.is_idle() && self.last_work.elapsed() >= self.settings.idle_timeout {
+            return false;
+        }
+        let woken = process::wait(self.next_wake(), Some(self.threads.descriptor()));
+        if process::reload_settings() {
+            self.settings = Settings::now();
+            self.forget_idle(Duration::ZERO);
+        }
+        if woken.latch {
+            self.served.values_mut().for_each(|served| served.exhausted = false);
+        }
+        if woken.readable {
+            self.threads.clear();
+        }
+        while let Some((id, embedded)) = self.threads.next() {
+            if let Some(batch) = self.in_flight.remove(&id) {
+                let deferred = Deferred { batch, embedded, replace: false, attempts: 0, next: Instant::now() };
+                self.complete(deferred);
+            }
+        }
+        self.retry_deferred();
+        self.renew_leases();
+        self.forget_idle(self.settings.idle_timeout);
+        true
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.deferred.is_empty()
+    }
+
+    fn next_wake(&self) -> Duration {
+        let now = Instant::now();
+        let mut wake = self.settings.naptime.min(self.settings.lease_duration / 3);
+        if self.is_idle() {
+            wake = wake.min(self.settings.idle_timeout.saturating_sub(self.last_work.elapsed()));
+        }
+        let locked = self.served.values().filter(|s| !s.exhausted && s.not_before > now).map(|s| s.not_before);
+        for next in self.deferred.iter().map(|deferred| deferred.next).chain(locked) {
+            wake = wake.min(next.saturating_duration_since(now));
+        }
+        wake.max(Duration::from_millis(1))
+    }
+
+    // --- claiming -----------------------------------------------------------------------------
+
+    /// Claims for every vectorizer that has room and work, one batch each in turn, until none is
+    /// left. False when the extension is gone.
+    fn claim_all(&mut self) -> Result<bool> {
+        let Some(mut runnable) = transaction(|| {
+            if session::extension_exists()? { work::runnable().map(Some) } else { Ok(None) }
+        })?
+        else {
+            return Ok(false);
+        };
+        let paused: Vec<i32> = self.served.keys().copied().filter(|id| !runnable.contains(id)).collect();
+        for id in paused {
+            self.drop_if_unused(id);
+        }
+        let turn = runnable.partition_point(|id| *id <= self.turn);
+        runnable.rotate_left(turn);
+        loop {
+            let mut claimed = false;
+            for id in &runnable {
+                if self.threads.has_room() && self.claim_for(*id) {
+                    self.turn = *id;
+                    claimed = true;
+                }
+            }
+            if !claimed {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Claims one batch of one vectorizer; true when it did.
+    fn claim_for(&mut self, id: i32) -> bool {
+        let now = Instant::now();
+        if let Some(served) = self.served.get(&id)
+            && (served.exhausted || !served.has_room() || served.not_before > now)
+        {
+            return false;
+        }
+        let v = match transaction(|| catalog::vectorizer(id)) {
+            Ok(v) => v,
+            Err(error) => {
+                self.trouble(id, &error);
+                return false;
+            }
+        };
+        if !self.serve(&v) {
+            return false;
+        }
+        let served = self.served.get_mut(&id).expect("served just now");
+        let duration = self.settings.lease_duration;
+        match ingest::claim(&v, served.pipeline.columns(), served.batch_size, &self.identity, duration) {
+            Ok(Some(claim)) => {
+                if served.in_flight == 0 && now.duration_since(served.last_used) > Duration::from_secs(1) {
+                    served.rate.restart(now);
+                }
+                served.in_flight += 1;
+                served.last_used = now;
+                self.last_work = now;
+                let batch = Batch {
+                    rows: claim.rows,
+                    pipeline: served.pipeline.clone(),
+                    embedder: served.embedder.clone(),
+                    dimensions: served.dimensions,
+                };
+                self.next_batch += 1;
+                self.in_flight.insert(self.next_batch, InFlight { vectorizer: v, lease: claim.lease });
+                self.threads.submit(self.next_batch, batch);
+                true
+            }
+            Ok(None) => {
+                served.exhausted = true;
+                false
+            }
+            Err(error) if ingest::retry(&error) == Retry::Soon => {
+                served.not_before = now + RETRY_LOCKED;
+                false
+            }
+            Err(error) => {
+                self.trouble(id, &error);
+                false
+            }
+        }
+    }
+
+    /// Opens the vectorizer's provider if that is still to be done; false when it cannot be.
+    fn serve(&mut self, v: &catalog::Vectorizer) -> bool {
+        if let Some(served) = self.served.get(&v.id) {
+            if served.is_current(v) {
+                return true;
+            }
+            if served.in_flight > 0 {
+                return false;
+            }
+        }
+        match Served::open(v, &self.settings) {
+            Ok(served) => {
+                self.served.insert(v.id, served);
+                true
+            }
+            Err(failure) => {
+                let noted = match &failure {
+                    Failure::Config { message, hint } => {
+                        ingest::halt(v.id, &ingest::with_hint(message, hint.as_deref()))
+                    }
+                    other => ingest::back_off(v.id, &other.to_string()),
+                };
+                log_if_failed(noted);
+                pgrx::log!("{LOG_AS}: vectorizer \"{}\" cannot open its provider: {failure}", v.name);
+                false
+            }
+        }
+    }
+
+    /// A vectorizer that cannot be worked on: its state says why, the others go on.
+    fn trouble(&mut self, id: i32, error: &Error) {
+        let reason = ingest::with_hint(&error.message, error.hint.as_deref());
+        pgrx::log!("{LOG_AS}: vectorizer {id}: {reason}");
+        let noted =
+            if ingest::is_configuration(error) { ingest::halt(id, &reason) } else { ingest::back_off(id, &reason) };
+        log_if_failed(noted);
+    }
+
+    // --- completing ---------------------------------------------------------------------------
+
+    fn complete(&mut self, mut deferred: Deferred) {
+        let now = Instant::now();
+        let id = deferred.batch.vectorizer.id;
+        let rows = deferred.embedded.rows.len();
+        let rate = self.served.get_mut(&id).map_or(0.0, |served| {
+            if deferred.attempts == 0 {
+                match &deferred.embedded.failure {
+                    Some(Failure::Request { .. }) => served.window.error(),
+                    _ => served.window.success(),
+                }
+            }
+            served.rate.add(now, if deferred.attempts == 0 { rows } else { 0 })
+        });
+        let InFlight { vectorizer, lease } = &deferred.batch;
+        match ingest::finish(vectorizer, lease, &deferred.embedded, rate, deferred.replace) {
+            Ok(Completed::Rows(_)) => {}
+            Ok(Completed::Stale) => {
+                pgrx::log!("{LOG_AS}: a batch of vectorizer \"{}\" came too late: its lease is gone", vectorizer.name);
+            }
+            Err(error) => match ingest::retry(&error) {
+                Retry::Soon => {
+                    deferred.attempts += 1;
+                    deferred.next = now + (RETRY_LOCKED * deferred.attempts).min(MAX_RETRY_LOCKED);
+                    self.deferred.push(deferred);
+                    return;
+                }
+                Retry::Replacing if !deferred.replace => {
+                    deferred.replace = true;
+                    deferred.attempts += 1;
+                    return self.complete(deferred);
+                }
+                _ => self.give_up(&deferred.batch, &deferred.embedded, &error),
+            },
+        }
+        let halted = matches!(deferred.embedded.failure, Some(Failure::Config { .. }));
+        self.done_with(&deferred.batch, halted);
+    }
+
+    fn give_up(&mut self, batch: &InFlight, embedded: &Embedded, error: &Error) {
+        if let Err(error) = ingest::release(&batch.vectorizer, &batch.lease, embedded) {
+            pgrx::debug1!("{LOG_AS}: a lease could not be released: {error}");
+        }
+        self.trouble(batch.vectorizer.id, error);
+    }
+
+    fn done_with(&mut self, batch: &InFlight, halted: bool) {
+        let id = batch.vectorizer.id;
+        // In a transaction of its own: lock functions need one, even for a session's lock.
+        log_if_failed(transaction(|| {
+            locks::release_session(id, Lock::Batch, Mode::Share);
+            Ok(())
+        }));
+        self.last_work = Instant::now();
+        if let Some(served) = self.served.get_mut(&id) {
+            served.in_flight -= 1;
+            served.exhausted = false;
+            served.last_used = self.last_work;
+        }
+        if halted {
+            // A halted vectorizer may be mended and resumed: open its provider anew then.
+            self.drop_if_unused(id);
+        }
+    }
+
+    fn retry_deferred(&mut self) {
+        let now = Instant::now();
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.deferred).into_iter().partition(|deferred| deferred.next <= now);
+        self.deferred = later;
+        for deferred in due {
+            self.complete(deferred);
+        }
+    }
+
+    fn renew_leases(&mut self) {
+        if self.is_idle() || self.last_renewal.elapsed() < self.settings.lease_duration / 3 {
+            return;
+        }
+        self.last_renewal = Instant::now();
+        log_if_failed(transaction(|| leases::renew(&self.identity, self.settings.lease_duration)));
+    }
+
+    // --- giving back --------------------------------------------------------------------------
+
+    fn drop_if_unused(&mut self, id: i32) {
+        if self.served.get(&id).is_some_and(|served| served.in_flight == 0) {
+            self.served.remove(&id);
+        }
+    }
+
+    fn forget_idle(&mut self, after: Duration) {
+        self.served.retain(|_, served| served.in_flight > 0 || served.last_used.elapsed() < after);
+    }
+}
+
+fn log_if_failed(result: Result<()>) {
+    if let Err(error) = result {
+        pgrx::log!("{LOG_AS}: {error}");
+    }
+}

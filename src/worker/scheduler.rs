@@ -1,0 +1,157 @@
+//! The scheduler of one database: takes back what dead workers held, starts workers when there
+//! is work, and has indexes built. It does no work of a batch itself.
+
+use std::time::{Duration, Instant};
+
+use pgrx::bgworkers::DynamicBackgroundWorker;
+use pgrx::prelude::*;
+
+use super::process;
+use crate::error::Result;
+use crate::services::{indexing, ingest};
+use crate::settings::Settings;
+use crate::store::transaction::transaction;
+use crate::store::wake::{self, Role};
+use crate::store::{databases, session, work};
+
+/// A worker that ends sooner has failed; the next one waits longer and longer.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+
+struct Scheduler {
+    database: pg_sys::Oid,
+    name: String,
+    workers: Vec<DynamicBackgroundWorker>,
+    indexer: Option<DynamicBackgroundWorker>,
+    last_start: Option<Instant>,
+    /// Workers that ended within a second of their start, one after the other.
+    failures: u32,
+    told_short: bool,
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
+    process::attach_signals();
+    let database = process::database(argument);
+    session::connect(database);
+    session::describe("autovector scheduler");
+    if !matches!(transaction(session::extension_exists), Ok(true)) {
+        wake::set_no_extension(database);
+        return;
+    }
+    process::register(Role::Scheduler, database);
+    let mut scheduler = Scheduler {
+        database,
+        name: session::database_name(),
+        workers: Vec::new(),
+        indexer: None,
+        last_start: None,
+        failures: 0,
+        told_short: false,
+    };
+    let mut next_look = Instant::now();
+    loop {
+        process::reload_settings();
+        let settings = Settings::now();
+        scheduler.bury();
+        // Workers hear of commits themselves; while there is one, the scheduler keeps its hours.
+        if scheduler.workers.is_empty() || Instant::now() >= next_look {
+            match scheduler.look(&settings) {
+                Ok(Some(pause)) => next_look = Instant::now() + pause,
+                Ok(None) => {
+                    wake::set_no_extension(database);
+                    return;
+                }
+                Err(error) => {
+                    pgrx::log!("autovector scheduler: {error}");
+                    next_look = Instant::now() + settings.naptime;
+                }
+            }
+        }
+        process::wait(next_look.saturating_duration_since(Instant::now()).max(Duration::from_millis(10)), None);
+    }
+}
+
+impl Scheduler {
+    /// One round. Returns the time to the next one; None when the extension is gone.
+    fn look(&mut self, settings: &Settings) -> Result<Option<Duration>> {
+        if !transaction(session::extension_exists)? {
+            return Ok(None);
+        }
+        let stuck = ingest::reclaim()? > 0;
+        let work = transaction(work::find)?;
+        let mut pause = settings.naptime.min(work.next_due.unwrap_or(settings.naptime));
+        if work.any && (self.workers.is_empty() || stuck) {
+            pause = pause.min(self.start_worker(settings));
+        } else if work.any {
+            wake::wake_workers(self.database);
+        }
+        self.build_index();
+        Ok(Some(pause))
+    }
+
+    /// Starts a worker, or says how long that has to wait.
+    fn start_worker(&mut self, settings: &Settings) -> Duration {
+        let rest = self.rest();
+        if !rest.is_zero() {
+            return rest;
+        }
+        if wake::workers() >= settings.max_workers {
+            return settings.naptime;
+        }
+        self.last_start = Some(Instant::now());
+        match process::start("autovector worker", "autovector_worker_main", self.database, &self.name) {
+            Some(worker) => {
+                self.workers.push(worker);
+                self.told_short = false;
+            }
+            None => {
+                self.failures += 1;
+                if !std::mem::replace(&mut self.told_short, true) {
+                    pgrx::log!(
+                        "autovector cannot start a worker in database \"{}\": all {} places of max_worker_processes are taken",
+                        self.name,
+                        databases::max_worker_processes()
+                    );
+                }
+            }
+        }
+        settings.naptime
+    }
+
+    /// What is left of the pause after workers that failed.
+    fn rest(&self) -> Duration {
+        let Some(last) = self.last_start else { return Duration::ZERO };
+        match self.failures {
+            0 => Duration::ZERO,
+            n => MAX_BACKOFF.min(SHORT_LIFE * 2u32.saturating_pow(n.min(6))).saturating_sub(last.elapsed()),
+        }
+    }
+
+    /// Forgets workers that have ended.
+    fn bury(&mut self) {
+        let before = self.workers.len();
+        self.workers.retain(process::is_alive);
+        if self.workers.len() < before {
+            let failed = self.last_start.is_some_and(|last| last.elapsed() < SHORT_LIFE);
+            self.failures = if failed { self.failures + 1 } else { 0 };
+        }
+    }
+
+    /// Index builds take long, so they have a process of their own.
+    fn build_index(&mut self) {
+        if self.indexer.as_ref().is_some_and(process::is_alive) {
+            return;
+        }
+        self.indexer = None;
+        match transaction(indexing::next_due) {
+            Ok(Some(_)) => {
+                self.indexer =
+                    process::start("autovector indexer", "autovector_indexer_main", self.database, &self.name);
+            }
+            Ok(None) => {}
+            Err(error) => pgrx::log!("autovector scheduler: {error}"),
+        }
+    }
+}
