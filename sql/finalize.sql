@@ -1,5 +1,5 @@
--- Comments and grants. PUBLIC may execute what is harmless; each function checks for itself who
--- may do what to which vectorizer.
+-- Functions that return pgvector's type, grants and comments. PUBLIC may execute what is
+-- harmless; each function checks for itself who may do what to which vectorizer.
 
 CREATE FUNCTION ai.embed(vectorizer int4, input text, input_type text DEFAULT NULL) RETURNS vector
     LANGUAGE sql STABLE PARALLEL RESTRICTED
@@ -8,3 +8,65 @@ AS $$ SELECT ai._embed(vectorizer, input, input_type)::vector $$;
 CREATE FUNCTION ai.embed(vectorizer text, input text, input_type text DEFAULT NULL) RETURNS vector
     LANGUAGE sql STABLE PARALLEL RESTRICTED
 AS $$ SELECT ai._embed(vectorizer, input, input_type)::vector $$;
+
+-- One row each: the planner must not think of a thousand.
+ALTER FUNCTION ai._vectorizer_counts(int4) ROWS 1;
+
+GRANT USAGE ON SCHEMA ai TO PUBLIC;
+GRANT USAGE ON SEQUENCE ai._generation_seq TO PUBLIC;
+GRANT SELECT ON ai.vectorizer, ai.vectorizer_status, ai.vectorizer_progress TO PUBLIC;
+
+COMMENT ON TABLE ai.vectorizer IS 'The vectorizers of this database; made by ai.create_vectorizer, never by hand';
+COMMENT ON VIEW ai.vectorizer_status IS 'State, exact counts and counters of each vectorizer';
+COMMENT ON VIEW ai.vectorizer_progress IS 'One line a vectorizer, for \watch';
+COMMENT ON VIEW ai.vectorizer_errors IS 'The last errors of each vectorizer';
+COMMENT ON TABLE ai._vectorizer_control IS 'Asked-for state, back-off and last error of each vectorizer';
+COMMENT ON TABLE ai._vectorizer_cursor IS 'How far backfill and dirty-set scans have come';
+COMMENT ON TABLE ai._vectorizer_counters IS 'What each vectorizer has done so far';
+COMMENT ON TABLE ai._lease IS 'Batches in flight';
+COMMENT ON TABLE ai._vectorizer_errors IS 'Error log, the newest 1,000 of each vectorizer';
+COMMENT ON SEQUENCE ai._generation_seq IS 'Generations of captured changes';
+
+COMMENT ON FUNCTION ai.create_vectorizer IS 'Keeps the embeddings of a table in step with its rows; returns the id';
+COMMENT ON FUNCTION ai.drop_vectorizer(int4, bool) IS 'Drops a vectorizer; with drop_all its store and view too';
+COMMENT ON FUNCTION ai.drop_vectorizer(text, bool) IS 'Drops a vectorizer; with drop_all its store and view too';
+COMMENT ON FUNCTION ai.pause_vectorizer(int4, text, bool, interval) IS 'Stops claiming; returns paused once nothing is in flight';
+COMMENT ON FUNCTION ai.pause_vectorizer(text, text, bool, interval) IS 'Stops claiming; returns paused once nothing is in flight';
+COMMENT ON FUNCTION ai.resume_vectorizer(int4) IS 'Goes on from where it stood';
+COMMENT ON FUNCTION ai.resume_vectorizer(text) IS 'Goes on from where it stood';
+COMMENT ON FUNCTION ai.wait_for_vectorizer(int4, interval) IS 'Waits until what was committed before is embedded; false on timeout';
+COMMENT ON FUNCTION ai.wait_for_vectorizer(text, interval) IS 'Waits until what was committed before is embedded; false on timeout';
+COMMENT ON FUNCTION ai.retry_failed(int4, text) IS 'Tries failed rows again; returns how many';
+COMMENT ON FUNCTION ai.retry_failed(text, text) IS 'Tries failed rows again; returns how many';
+COMMENT ON FUNCTION ai.vectorizer_records(int4) IS 'The state of each source row: pending, processing, embedded, failed';
+COMMENT ON FUNCTION ai.vectorizer_records(text) IS 'The state of each source row: pending, processing, embedded, failed';
+COMMENT ON FUNCTION ai.search(int4, text, int4, text) IS 'The k chunks nearest in meaning to the query, best first';
+COMMENT ON FUNCTION ai.search(text, text, int4, text) IS 'The k chunks nearest in meaning to the query, best first';
+COMMENT ON FUNCTION ai.embed(int4, text, text) IS 'The vector of a text by the vectorizer''s own provider';
+COMMENT ON FUNCTION ai.embed(text, text, text) IS 'The vector of a text by the vectorizer''s own provider';
+COMMENT ON FUNCTION ai.doctor() IS 'Why does nothing happen? Findings, each with what to do';
+COMMENT ON FUNCTION ai.loading_column(text, int4) IS 'The column whose text is embedded';
+COMMENT ON FUNCTION ai.parsing_auto() IS 'Text is taken as it is';
+COMMENT ON FUNCTION ai.parsing_none() IS 'Text is taken as it is';
+COMMENT ON FUNCTION ai.chunking_none() IS 'One chunk a row';
+COMMENT ON FUNCTION ai.chunking_character_text_splitter(int4, int4, text, bool) IS 'Splits at one separator, sizes in characters';
+COMMENT ON FUNCTION ai.chunking_recursive_character_text_splitter(int4, int4, text[], bool) IS 'Splits at the coarsest separator that fits, sizes in characters';
+COMMENT ON FUNCTION ai.formatting_python_template(text) IS 'Builds the embedded text from $chunk and columns of the row';
+COMMENT ON FUNCTION ai.embedding_local(text, int4) IS 'A model that runs inside the worker';
+COMMENT ON FUNCTION ai.embedding_openai(text, int4, text, text, text) IS 'OpenAI''s API, or any server that speaks it';
+COMMENT ON FUNCTION ai.embedding_ollama(text, int4, text, jsonb, text) IS 'An Ollama server';
+COMMENT ON FUNCTION ai.processing_default(int4, int4) IS 'Rows per batch and batches in flight';
+COMMENT ON FUNCTION ai.indexing_none() IS 'No vector index';
+COMMENT ON FUNCTION ai.indexing_default() IS 'No vector index unless a default is set';
+COMMENT ON FUNCTION ai.indexing_hnsw(int4, text, int4, int4, bool) IS 'An HNSW index, built concurrently once there are min_rows';
+COMMENT ON FUNCTION ai.scheduling_none() IS 'Runs whenever there is work';
+COMMENT ON FUNCTION ai.scheduling_default() IS 'Runs whenever there is work';
+COMMENT ON FUNCTION ai.destination_table(text, text, text, text, text) IS 'A store of its own, and a view that joins it with the source';
+COMMENT ON FUNCTION ai.destination_column(text) IS 'A vector column of the source itself';
+COMMENT ON FUNCTION ai._create_vectorizer(oid, text, jsonb, text, text, text[], bool, bool) IS 'Behind ai.create_vectorizer';
+COMMENT ON FUNCTION ai._vectorizer_counts(int4) IS 'Behind ai.vectorizer_status';
+COMMENT ON FUNCTION ai._embed(int4, text, text) IS 'Behind ai.embed';
+COMMENT ON FUNCTION ai._embed(text, text, text) IS 'Behind ai.embed';
+COMMENT ON FUNCTION ai._capture_row() IS 'Trigger: notes the key of a changed row';
+COMMENT ON FUNCTION ai._capture_truncate() IS 'Trigger: empties queue and store with their source';
+COMMENT ON FUNCTION ai._unchanged(anyelement, anyelement) IS 'True when two values are stored alike';

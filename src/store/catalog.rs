@@ -236,7 +236,6 @@ fn stored_key(source: &Relation, source_pk: &serde_json::Value) -> Result<KeySpe
 #[derive(Debug, Clone)]
 pub struct Pgvector {
     pub schema: Ident,
-    pub schema_name: String,
     pub version: String,
     /// The type `vector` and the type of its arrays.
     pub vector: pg_sys::Oid,
@@ -253,10 +252,8 @@ pub fn pgvector() -> Result<Pgvector> {
           WHERE e.extname = 'vector'",
         &[],
         |row| {
-            let schema_name: String = row.value(1)?;
             Ok(Pgvector {
-                schema: Ident::new(&schema_name),
-                schema_name,
+                schema: Ident::new(&row.value::<String>(1)?),
                 version: row.value(2)?,
                 vector: row.value(3)?,
                 vector_array: row.value(4)?,
@@ -282,5 +279,3 @@ fn check_version(version: &str) -> Result<()> {
     Ok(())
 }
 
-#[cfg(any(test, feature = "pg_test"))]
-pub use check_version as check_pgvector_version;

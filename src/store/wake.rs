@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-use pgrx::{PGRXSharedMemory, PgAtomic, PgSharedMemoryInitialization, pg_guard, pg_shmem_init, pg_sys};
+use pgrx::{PGRXSharedMemory, PgAtomic, pg_guard, pg_shmem_init, pg_sys};
 
 /// Databases that can be served at one time.
 pub const MAX_DATABASES: usize = 128;
@@ -168,13 +168,6 @@ pub fn unregister(database: pg_sys::Oid) {
 /// True while a scheduler serves `database`.
 pub fn has_scheduler(database: pg_sys::Oid) -> bool {
     preloaded() && slot(database).is_some_and(|slot| slot.scheduler.load(Ordering::Acquire) != 0)
-}
-
-/// Wakes the scheduler of `database`, if it has one.
-pub fn wake_scheduler(database: pg_sys::Oid) {
-    if let Some(slot) = slot(database) {
-        set_latch(&slot.scheduler);
-    }
 }
 
 /// Wakes the workers of `database`.

@@ -83,6 +83,7 @@ impl<'a> Cluster<'a> {
         }
         fs::create_dir_all(&self.data).map_err(Failure::io(self.data.display()))?;
         self.identity.hand_over(&self.data)?;
+        require_reach(self.identity, &self.data)?;
         let mut initdb = self.identity.command(self.server.program("initdb"));
         initdb.arg("--pgdata").arg(&self.data).args(["--username", USER, "--auth", "trust"]);
         initdb.args(["--encoding", "UTF8", "--locale", "C.UTF-8"]);

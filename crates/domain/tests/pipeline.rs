@@ -193,6 +193,11 @@ fn each_vector_is_used_once() {
 }
 
 #[test]
+fn equal_texts_keep_their_order() {
+    assert_eq!(planned(&[(5, b'a'), (6, b'a'), (7, b'a')], b"aa").moves, [(5, 0), (6, 1)]);
+}
+
+#[test]
 fn odd_numbers_are_put_right() {
     assert_eq!(
         planned(&[(-1, b'a'), (7, b'b')], b"ab"),

@@ -116,11 +116,13 @@ def main():
     cases = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     r = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 1)
     answers = list(documented())
-    # Each regular expression at least once, alone.
+    # Each regular expression alone: cut small, and cut but joined again, before a final line feed.
     for expression in REGEXES:
         options = dict(chunk_size=6, chunk_overlap=2, is_separator_regex=True)
         answers.append(answer(dict(splitter="character", separator=expression, **options), text(r, 12)))
         answers.append(answer(dict(splitter="recursive", separators=[expression], **options), text(r, 12)))
+        options = dict(chunk_size=200, chunk_overlap=0, is_separator_regex=True)
+        answers.append(answer(dict(splitter="character", separator=expression, **options), text(r, 8) + "\nend\n"))
     answers.extend(case(r) for _ in range(cases))
     print("[")
     print(",\n".join(json.dumps(item, ensure_ascii=True) for item in answers))

@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::Read,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -76,7 +77,7 @@ fn available(directory: &Path) -> std::io::Result<Vec<String>> {
 /// What tells one state of a model's files from another: a model replaced under the same name
 /// is loaded anew.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct State(Vec<(u64, Option<SystemTime>)>);
+pub struct State(Vec<(u64, u64, Option<SystemTime>)>);
 
 impl State {
     pub fn of(directory: &Path) -> Self {
@@ -85,7 +86,7 @@ impl State {
             names
                 .iter()
                 .filter_map(|name| directory.join(name).metadata().ok())
-                .map(|data| (data.len(), data.modified().ok()))
+                .map(|data| (data.ino(), data.len(), data.modified().ok()))
                 .collect(),
         )
     }
