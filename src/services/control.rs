@@ -56,25 +56,29 @@ pub fn wait(id: i32, timeout: Duration) -> Result<bool> {
         return Err(Error::new(Kind::WrongState, "autovector is not preloaded, so there is nobody to wait for")
             .hint("Add shared_preload_libraries = 'autovector' to postgresql.conf and restart the server."));
     }
-    let state = as_extension_owner(|| control::read(v.id))?;
-    if let Some(state) = state
-        && state.state != "running"
-        && !as_extension_owner(|| generations::is_done(&v, i64::MAX))?
-    {
-        let reason = state.reason.map_or(String::new(), |reason| format!(": {reason}"));
-        return Err(Error::new(Kind::WrongState, format!("vectorizer \"{}\" is {}{reason}", v.name, state.state))
-            .hint(format!("SELECT ai.resume_vectorizer('{}');", v.name)));
-    }
     let fence = as_extension_owner(generations::last)?;
     let deadline = Instant::now() + timeout;
     loop {
         if as_extension_owner(|| generations::is_done(&v, fence))? {
             return Ok(true);
         }
+        refuse_standstill(&v)?;
         if Instant::now() >= deadline {
             return Ok(false);
         }
         waiting::nap(POLL);
+    }
+}
+
+/// Waiting for a vectorizer that stands still would wait for ever.
+fn refuse_standstill(v: &Vectorizer) -> Result<()> {
+    match as_extension_owner(|| control::read(v.id))? {
+        Some(control) if control.state != "running" => {
+            let reason = control.reason.map_or(String::new(), |reason| format!(": {reason}"));
+            Err(Error::new(Kind::WrongState, format!("vectorizer \"{}\" is {}{reason}", v.name, control.state))
+                .hint(format!("SELECT ai.resume_vectorizer('{}');", v.name)))
+        }
+        _ => Ok(()),
     }
 }
 

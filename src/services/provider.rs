@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use autovector_domain::config::Embedding;
 use autovector_domain::failure::Failure;
+use autovector_providers::endpoint::DEFAULT_ALLOWED;
 use autovector_providers::local::{self, ModelInfo};
 use autovector_providers::{Embedder, Surroundings, secrets};
 
@@ -20,7 +21,11 @@ pub fn surroundings(settings: &Settings) -> Surroundings {
         local_threads: settings.local_threads,
         connect_timeout: settings.connect_timeout,
         request_timeout: settings.request_timeout,
-        allowed_endpoints: settings.allowed_endpoints.clone(),
+        allowed_endpoints: if settings.allowed_endpoints.is_empty() {
+            DEFAULT_ALLOWED.map(str::to_owned).to_vec()
+        } else {
+            settings.allowed_endpoints.clone()
+        },
         secrets: Arc::new(move |name| secrets::lookup(name, directory.as_deref())),
     }
 }

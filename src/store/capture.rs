@@ -254,8 +254,15 @@ unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _a
             let mut vectorizers: Vec<(i32, Noted)> = noted.into_iter().collect();
             // Everybody writes in the same order: no two commits wait for each other.
             vectorizers.sort_by_key(|(id, _)| *id);
-            for (vectorizer, noted) in vectorizers {
-                write(vectorizer, noted.table, noted.levels);
+            if !vectorizers.is_empty() {
+                // SAFETY: the transaction is still in progress; while it commits it has no
+                // snapshot of its own any more. On ERROR the abort pops it.
+                unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+                for (vectorizer, noted) in vectorizers {
+                    write(vectorizer, noted.table, noted.levels);
+                }
+                // SAFETY: pairs with the push above.
+                unsafe { pg_sys::PopActiveSnapshot() };
             }
         }
         XACT_EVENT_COMMIT => {

@@ -13,6 +13,7 @@ use pgrx::{PgLogLevel, pg_guard, pg_sys};
 use super::capture::Change;
 use super::catalog::{self, Vectorizer};
 use super::key::{Key, columns_of};
+use super::session;
 use super::sql;
 use super::transaction::{as_extension_owner, as_role};
 use crate::error::{Error, Kind, Result};
@@ -78,7 +79,12 @@ pub fn source_of(vectorizer: i32, table: pg_sys::Oid) -> Result<pg_sys::Oid> {
 
 /// Writes changes, in the order in which they were made: the last one of a key counts.
 pub fn write(vectorizer: i32, table: pg_sys::Oid, changes: Vec<(Key, Change)>) -> Result<()> {
-    let v = target(vectorizer)?;
+    let v = match target(vectorizer) {
+        Ok(v) => v,
+        // Dropped in this very transaction, after the change: there is nothing to keep in step.
+        Err(error) if error.kind == Kind::UndefinedObject || is_gone(table)? => return Ok(()),
+        Err(error) => return Err(error),
+    };
     source_of(vectorizer, table)?;
     let (written, deleted) = last_changes(changes);
     if !deleted.is_empty() {
@@ -88,6 +94,10 @@ pub fn write(vectorizer: i32, table: pg_sys::Oid, changes: Vec<(Key, Change)>) -
         make_dirty(&v, &written)?;
     }
     Ok(())
+}
+
+fn is_gone(table: pg_sys::Oid) -> Result<bool> {
+    Ok(catalog::relation(table)?.is_none() || !session::extension_exists()?)
 }
 
 fn last_changes(changes: Vec<(Key, Change)>) -> (Vec<Key>, Vec<Key>) {
