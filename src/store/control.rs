@@ -33,7 +33,7 @@ pub fn set_state(id: i32, state: &str, reason: Option<&str>, by: &str) -> Result
         "UPDATE ai._vectorizer_control
             SET state = $2, reason = $3, changed_by = $4::name, changed_at = clock_timestamp(),
                 consecutive_errors = 0, retry_at = NULL
-          WHERE vectorizer_id = $1 AND (state, reason) IS DISTINCT FROM ($2, $3)",
+          WHERE vectorizer_id = $1 AND ((state, reason) IS DISTINCT FROM ($2, $3) OR retry_at IS NOT NULL)",
         &[id.into(), state.into(), reason.into(), by.into()],
     )?;
     sql::execute("UPDATE ai.vectorizer SET disabled = ($2 = 'paused') WHERE id = $1 AND disabled <> ($2 = 'paused')", &[

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::catalog::Vectorizer;
 use super::queue::{Kind, Lease};
-use super::session::WorkerIdentity;
 use super::sql;
 use crate::error::Result;
 
@@ -42,13 +41,14 @@ pub fn dead() -> Result<Vec<DeadLease>> {
     )
 }
 
-/// Renews all leases of this worker; those that an open transaction is ending are left alone.
-pub fn renew(worker: &WorkerIdentity, duration: Duration) -> Result<()> {
+/// Renews the leases of the batches in flight. Those that an open transaction is ending are left
+/// alone, and so are those that have expired: somebody may be taking them back.
+pub fn renew(leases: Vec<i64>, duration: Duration) -> Result<()> {
     sql::execute(
-        "UPDATE ai._lease SET expires_at = clock_timestamp() + $3 * interval '1 millisecond'
-          WHERE id IN (SELECT id FROM ai._lease WHERE worker_pid = $1 AND worker_start = $2
-                          AND expires_at > clock_timestamp() FOR UPDATE SKIP LOCKED)",
-        &[worker.pid.into(), worker.started.into(), (duration.as_millis() as i64).into()],
+        "UPDATE ai._lease SET expires_at = clock_timestamp() + $2 * interval '1 millisecond'
+          WHERE id IN (SELECT id FROM ai._lease WHERE id = ANY ($1) AND expires_at > clock_timestamp()
+                          FOR UPDATE SKIP LOCKED)",
+        &[leases.into(), (duration.as_millis() as i64).into()],
     )?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use pgrx::Uuid;
+use pgrx::{PgSqlErrorCode, Uuid};
 use pgrx::datum::DatumWithOid;
 
 use super::catalog::Vectorizer;
@@ -14,7 +14,7 @@ use super::locks::{self, Lock, Mode};
 use super::session::WorkerIdentity;
 use super::transaction::as_role;
 use super::{ident::Ident, sql};
-use crate::error::Result;
+use crate::error::{self, Error, Result};
 
 /// Text bytes (as stored) that one batch may read into memory.
 const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
@@ -94,14 +94,19 @@ pub fn claim(
         _ => (Kind::Backfill, claim_backfill(v, template_columns, limit, &mut cursors)?),
     };
     write_cursors(v.id, &cursors)?;
-    if rows.is_empty() || !locks::try_for_session(v.id, Lock::Batch, Mode::Share) {
+    if rows.is_empty() {
         return Ok(None);
     }
-    let lease = insert_lease(v, kind, &rows, worker, lease_duration);
-    if lease.is_err() {
-        locks::release_session(v.id, Lock::Batch, Mode::Share);
+    let lease = insert_lease(v, kind, &rows, worker, lease_duration)?;
+    // Last, because an error after it would leave the lock behind; and an error when it cannot be
+    // had, because the cursors have moved on.
+    if !locks::try_for_session(v.id, Lock::Batch, Mode::Share) {
+        return Err(Error::new(
+            error::Kind::Database(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE),
+            "somebody waits for the batches in flight",
+        ));
     }
-    Ok(Some(Claim { lease: lease?, rows }))
+    Ok(Some(Claim { lease, rows }))
 }
 
 fn is_runnable(id: i32) -> Result<bool> {

@@ -326,7 +326,9 @@ impl Worker {
             return;
         }
         self.last_renewal = Instant::now();
-        log_if_failed(transaction(|| leases::renew(&self.identity, self.settings.lease_duration)));
+        let held = self.in_flight.values().map(|batch| batch.lease.id);
+        let held = held.chain(self.deferred.iter().map(|deferred| deferred.batch.lease.id)).collect();
+        log_if_failed(transaction(|| leases::renew(held, self.settings.lease_duration)));
     }
 
     // --- giving back --------------------------------------------------------------------------

@@ -16,8 +16,9 @@ use autovector_domain::config::Local;
 use autovector_providers::{Embedder, Purpose, Surroundings, local};
 
 const WORDS: [&str; 24] = [
-    "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state",
-    "family", "student", "group", "country", "problem", "hand", "part", "place", "case", "week", "company",
+    "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school",
+    "state", "family", "student", "group", "country", "problem", "hand", "part", "place", "case", "week",
+    "company",
 ];
 
 fn main() {
@@ -114,8 +115,13 @@ fn text(words: usize, seed: usize) -> String {
 
 fn report_memory(when: &str) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let lines = status.lines().filter(|l| ["VmRSS", "RssAnon", "RssFile", "Threads"].iter().any(|k| l.starts_with(k)));
-    println!("{when}: {}", lines.map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(", "));
+    let lines = status
+        .lines()
+        .filter(|l| ["VmRSS", "RssAnon", "RssFile", "Threads"].iter().any(|k| l.starts_with(k)));
+    println!(
+        "{when}: {}",
+        lines.map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(", ")
+    );
 }
 
 fn processor_seconds() -> f64 {

@@ -196,17 +196,7 @@ impl Rewriter<'_> {
             'W' => Member::Set(format!("[^{WORD}]")),
             c @ ('d' | 'D') => Member::Set(format!("\\{c}")),
             'b' => Member::One(r"\x08".to_owned()),
-            c @ ('x' | 'u' | 'U') => {
-                let length = self.rest.bytes().take(8).take_while(u8::is_ascii_hexdigit).count();
-                let length = length.min(match c {
-                    'x' => 2,
-                    'u' => 4,
-                    _ => 8,
-                });
-                let digits = self.rest[..length].to_owned();
-                self.rest = &self.rest[length..];
-                Member::One(format!("\\{c}{digits}"))
-            }
+            // The digits of \x41 follow as members of their own, which writes the same text.
             c if c.is_ascii_alphanumeric() => Member::One(format!("\\{c}")),
             c => Member::One(literal(c)),
         })

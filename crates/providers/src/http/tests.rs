@@ -251,6 +251,27 @@ fn a_kept_connection_that_was_closed_is_replaced_once() {
 }
 
 #[test]
+fn the_second_attempt_takes_no_kept_connection() {
+    let both = std::sync::Barrier::new(2);
+    // The first two requests meet, so they come on two connections; both are kept, and then
+    // closed without a word when they are used again.
+    let server = Server::start(move |r| match (r.number, r.connection) {
+        (0 | 1, _) => {
+            both.wait();
+            http(200, &[], "first")
+        }
+        (_, 0 | 1) => Reply::Last(Vec::new()),
+        _ => http(200, &[], "new"),
+    });
+    let client = client(&server.url(), SOON);
+    thread::scope(|scope| {
+        (0..2).for_each(|_| drop(scope.spawn(|| client.post_json(b"{}", CAP).unwrap())));
+    });
+    assert_eq!(client.post_json(b"{}", CAP).unwrap(), b"new");
+    assert_eq!((server.requests().len(), server.connections()), (4, 3));
+}
+
+#[test]
 fn the_second_attempt_is_the_last() {
     let server = Server::start(|r| match r.number {
         0 => http(200, &[], "ok"),

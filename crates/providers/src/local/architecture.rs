@@ -141,9 +141,8 @@ impl Architecture {
     /// The names of the tensors in `weights`, after the prefix that the checkpoint uses.
     pub fn names(&self, path: &Path, weights: &Header) -> Result<Names, Failure> {
         let words = "embeddings.word_embeddings.weight";
-        let prefix = weights
-            .prefix_of(words)
-            .ok_or_else(|| problem(path, format!("has no tensor \"{words}\"")))?;
+        let prefix =
+            weights.prefix_of(words).ok_or_else(|| problem(path, format!("has no tensor \"{words}\"")))?;
         Ok(Names { family: self.family, prefix })
     }
 }

@@ -81,7 +81,14 @@ pub struct State(Vec<(u64, u64, Option<SystemTime>)>);
 
 impl State {
     pub fn of(directory: &Path) -> Self {
-        let names = ["config.json", "tokenizer.json", "modules.json", "model.safetensors", "onnx/model.onnx", "model.onnx"];
+        let names = [
+            "config.json",
+            "tokenizer.json",
+            "modules.json",
+            "model.safetensors",
+            "onnx/model.onnx",
+            "model.onnx",
+        ];
         State(
             names
                 .iter()

@@ -161,12 +161,18 @@ impl Builder<'_> {
         let a = self.architecture;
         let words = self.table(&self.names.outer("embeddings.word_embeddings"), &[a.vocabulary, a.hidden])?;
         let words = self.graph.op("Gather", &[&words, TOKENS], &[]);
-        let places = self.table(&self.names.outer("embeddings.position_embeddings"), &[a.positions, a.hidden])?;
+        let places =
+            self.table(&self.names.outer("embeddings.position_embeddings"), &[a.positions, a.hidden])?;
         let places = self.graph.op("Gather", &[&places, POSITIONS], &[]);
         let mut sum = self.graph.op("Add", &[&words, &places], &[]);
         if matches!(a.family, Family::Bert | Family::Roberta) {
             let name = self.names.outer("embeddings.token_type_embeddings");
-            let rows = self.tensors.header.get(&format!("{name}.weight")).and_then(|t| t.shape.first().copied()).unwrap_or(1);
+            let rows = self
+                .tensors
+                .header
+                .get(&format!("{name}.weight"))
+                .and_then(|t| t.shape.first().copied())
+                .unwrap_or(1);
             let kinds = self.table(&name, &[rows, a.hidden])?;
             let first = self.graph.index(0);
             let kind = self.graph.op("Gather", &[&kinds, &first], &[]);
@@ -175,10 +181,19 @@ impl Builder<'_> {
         self.norm(&sum, &self.names.outer("embeddings.LayerNorm"))
     }
 
-    fn attend(&mut self, layer: usize, x: &str, bias: &str, split: &str, joined: &str) -> Result<String, Failure> {
+    fn attend(
+        &mut self,
+        layer: usize,
+        x: &str,
+        bias: &str,
+        split: &str,
+        joined: &str,
+    ) -> Result<String, Failure> {
         let a = self.architecture;
         let mut heads = Vec::with_capacity(3);
-        for (part, order) in [(Part::Query, [0, 2, 1, 3]), (Part::Key, [0, 2, 3, 1]), (Part::Value, [0, 2, 1, 3])] {
+        for (part, order) in
+            [(Part::Query, [0, 2, 1, 3]), (Part::Key, [0, 2, 3, 1]), (Part::Value, [0, 2, 1, 3])]
+        {
             let flat = self.linear(x, layer, part)?;
             let cut = self.graph.op("Reshape", &[&flat, split], &[]);
             heads.push(self.graph.op("Transpose", &[&cut], &[Attribute::Ints("perm", &order)]));

@@ -122,8 +122,13 @@ impl Plan {
         let config_path = encoder.join("config.json");
         let config = Json::read(&config_path)?.ok_or_else(|| problem(&config_path, "is missing"))?;
         let weights = encoder.join("model.safetensors");
-        let graph = ["onnx/model.onnx", "model.onnx"].map(|name| encoder.join(name)).into_iter().find(|p| p.is_file());
-        let built = if weights.is_file() { Self::for_weights(&modules, &config, &config_path, weights) } else {
+        let graph = ["onnx/model.onnx", "model.onnx"]
+            .map(|name| encoder.join(name))
+            .into_iter()
+            .find(|p| p.is_file());
+        let built = if weights.is_file() {
+            Self::for_weights(&modules, &config, &config_path, weights)
+        } else {
             Err(problem(&weights, "is missing, and so is onnx/model.onnx"))
         };
         match (built, graph) {
@@ -156,7 +161,12 @@ impl Plan {
         Ok(Some(Plan { info, source: Source::Static { directory: directory.to_owned() } }))
     }
 
-    fn for_weights(modules: &Modules, config: &Json, config_path: &Path, weights: PathBuf) -> Result<Self, Failure> {
+    fn for_weights(
+        modules: &Modules,
+        config: &Json,
+        config_path: &Path,
+        weights: PathBuf,
+    ) -> Result<Self, Failure> {
         let architecture = Architecture::read(config_path, config)?;
         graph::check(&architecture, &weights, &Header::read(&weights)?)?;
         let info = ModelInfo {
@@ -167,9 +177,15 @@ impl Plan {
         Ok(Plan { info, source: Source::Transformer { modules: modules.clone(), architecture, weights } })
     }
 
-    fn for_graph(modules: Modules, config: Json, config_path: &Path, graph: PathBuf) -> Result<Self, Failure> {
+    fn for_graph(
+        modules: Modules,
+        config: Json,
+        config_path: &Path,
+        graph: PathBuf,
+    ) -> Result<Self, Failure> {
         let key = if config.get("hidden_size").is_some() { "hidden_size" } else { "dim" };
-        let first = if architecture::counts_from_padding(&config) { architecture::padding(&config) + 1 } else { 0 };
+        let first =
+            if architecture::counts_from_padding(&config) { architecture::padding(&config) + 1 } else { 0 };
         let positions = config.get("max_position_embeddings").and_then(Value::as_u64).map(|n| n as usize);
         let positions = positions.map_or(512, |n| n.saturating_sub(first));
         let info = ModelInfo {
@@ -201,10 +217,9 @@ impl Plan {
 
 fn dimensions(path: &Path, found: usize) -> Result<u32, Failure> {
     let most = autovector_domain::config::MAX_DIMENSIONS;
-    u32::try_from(found)
-        .ok()
-        .filter(|n| (1..=most).contains(n))
-        .ok_or_else(|| problem(path, format!("has {found} dimensions; PostgreSQL's vectors have 1 to {most}")))
+    u32::try_from(found).ok().filter(|n| (1..=most).contains(n)).ok_or_else(|| {
+        problem(path, format!("has {found} dimensions; PostgreSQL's vectors have 1 to {most}"))
+    })
 }
 
 enum Model {
@@ -261,9 +276,9 @@ impl Embedder for Opened {
             Model::Transformer(model) => model.embed(inputs, purpose, pool),
             Model::Static(model) => model.embed(inputs),
         };
-        self.loaded.threads.run(self.threads, work, |panic| {
-            Failure::input(format!("the local model failed: {panic}"))
-        })
+        self.loaded
+            .threads
+            .run(self.threads, work, |panic| Failure::input(format!("the local model failed: {panic}")))
     }
 
     fn limits(&self) -> Limits {

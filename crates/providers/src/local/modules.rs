@@ -66,7 +66,10 @@ impl Modules {
                     "Normalize" => modules.normalize = true,
                     other => {
                         return Err(Failure::config(
-                            format!("the model has a step \"{other}\", which is not supported ({})", list.display()),
+                            format!(
+                                "the model has a step \"{other}\", which is not supported ({})",
+                                list.display()
+                            ),
                             "Supported are Transformer, Pooling and Normalize.",
                         ));
                     }

@@ -4,13 +4,16 @@
 use std::{path::Path, sync::Arc};
 
 use autovector_domain::failure::Failure;
-use rten::{Model, ModelOptions, NodeId, OpRegistry, RunOptions, ThreadPool, Value, ValueOrView, op_registry};
+use rten::{
+    Model, ModelOptions, NodeId, OpRegistry, RunOptions, ThreadPool, Value, ValueOrView, op_registry,
+};
 
 use super::{
     architecture::{self, Architecture, Family},
     files::Json,
-    graph, problem,
+    graph,
     mapping::Mapping,
+    problem,
     weights::Weights,
 };
 
@@ -94,7 +97,8 @@ impl Network {
             wanted.push((graph::DISTANCES, Input::Distances));
         }
         let unknown = |e| problem(path, format!("cannot be run as a model: {e}"));
-        let inputs = wanted.into_iter().map(|(name, input)| Ok((model.node_id(name).map_err(unknown)?, input)));
+        let inputs =
+            wanted.into_iter().map(|(name, input)| Ok((model.node_id(name).map_err(unknown)?, input)));
         Ok(Network {
             inputs: inputs.collect::<Result<_, Failure>>()?,
             output: model.node_id(graph::OUTPUT).map_err(unknown)?,
@@ -113,8 +117,7 @@ impl Network {
     pub fn open(path: &Path, config: &Json, hidden: usize) -> Result<Self, Failure> {
         let cannot = |e: &dyn std::fmt::Display| problem(path, format!("cannot be run as a model: {e}"));
         let bytes = std::fs::read(path).map_err(|e| cannot(&e))?;
-        let operator = b"DynamicQuantizeLinear";
-        let alone = bytes.windows(operator.len()).any(|window| window == operator);
+        let alone = memchr::memmem::find(&bytes, b"DynamicQuantizeLinear").is_some();
         drop(bytes);
         let model = ModelOptions::with_all_ops().load_file(path).map_err(|e| cannot(&e))?;
         let name = |id: NodeId| model.node_info(id).and_then(|info| info.name().map(str::to_owned));
@@ -126,7 +129,10 @@ impl Network {
                 Some("token_type_ids") => Input::Kinds,
                 Some("position_ids") => Input::Positions,
                 other => {
-                    return Err(problem(path, format!("has an input \"{}\", which is unknown", other.unwrap_or(""))));
+                    return Err(problem(
+                        path,
+                        format!("has an input \"{}\", which is unknown", other.unwrap_or("")),
+                    ));
                 }
             };
             inputs.push((id, input));
@@ -138,12 +144,24 @@ impl Network {
         let output =
             output.or(model.output_ids().first().copied()).ok_or_else(|| problem(path, "has no output"))?;
         let rank = model.node_info(output).and_then(|info| info.shape()).map(|shape| shape.len());
-        let pooled = rank.unwrap_or(if name(output).as_deref() == Some("sentence_embedding") { 2 } else { 3 }) == 2;
+        let pooled =
+            rank.unwrap_or(if name(output).as_deref() == Some("sentence_embedding") { 2 } else { 3 }) == 2;
         let form = if pooled { Form::Texts } else { Form::Tokens };
         let padding = architecture::padding(config);
         let first_position = if architecture::counts_from_padding(config) { padding + 1 } else { 0 };
         let padding = padding as u32;
-        Ok(Network { model, inputs, output, form, first_position, padding, distances: 0, alone, hidden, _weights: None })
+        Ok(Network {
+            model,
+            inputs,
+            output,
+            form,
+            first_position,
+            padding,
+            distances: 0,
+            alone,
+            hidden,
+            _weights: None,
+        })
     }
 
     /// Runs the graph on `pool`. Every text has 1 to `width` tokens.
@@ -244,7 +262,19 @@ impl Network {
 /// The operators of the graphs that are built here.
 fn own_operators() -> OpRegistry {
     op_registry!(
-        Add, Concat, Gather, Gelu, Gemm, Identity, LayerNormalization, MatMul, Mul, Relu, Reshape, Shape, Softmax,
+        Add,
+        Concat,
+        Gather,
+        Gelu,
+        Gemm,
+        Identity,
+        LayerNormalization,
+        MatMul,
+        Mul,
+        Relu,
+        Reshape,
+        Shape,
+        Softmax,
         Transpose
     )
 }

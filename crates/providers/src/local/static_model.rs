@@ -66,9 +66,13 @@ impl StaticModel {
         let home = home(directory);
         let path = home.join("model.safetensors");
         let weights = Weights::open(&path)?;
-        let table = table(&weights.header).ok_or_else(|| problem(&path, "holds no table of vectors"))?.clone();
+        let table =
+            table(&weights.header).ok_or_else(|| problem(&path, "holds no table of vectors"))?.clone();
         if !matches!(table.kind, Kind::F32 | Kind::F16 | Kind::Bf16 | Kind::F64 | Kind::I8) {
-            return Err(problem(&path, format!("holds vectors of the type {:?}, which is not supported", table.kind)));
+            return Err(problem(
+                &path,
+                format!("holds vectors of the type {:?}, which is not supported", table.kind),
+            ));
         }
         let rows = table.shape[0];
         let vector = |name: &str| match weights.header.get(name) {

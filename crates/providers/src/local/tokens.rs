@@ -64,7 +64,14 @@ impl Tokens {
         }
         tokenizer.with_truncation(truncation).map_err(|e| problem(path, format!("cannot be used: {e}")))?;
         let unknown = if cut.special { None } else { unknown(&text, &tokenizer) };
-        Ok(Tokens { tokenizer, unknown, limit: cut.limit, special: cut.special, lowercase: cut.lowercase, vocabulary })
+        Ok(Tokens {
+            tokenizer,
+            unknown,
+            limit: cut.limit,
+            special: cut.special,
+            lowercase: cut.lowercase,
+            vocabulary,
+        })
     }
 
     /// The token for words that the vocabulary lacks, where there is one. Known only where the
@@ -109,7 +116,10 @@ impl Tokens {
         match ids.iter().find(|id| **id as usize >= self.vocabulary) {
             None => Ok(ids.to_vec()),
             Some(id) => Err(Failure::config(
-                format!("the model's tokenizer gives token {id}, but the model has {} tokens", self.vocabulary),
+                format!(
+                    "the model's tokenizer gives token {id}, but the model has {} tokens",
+                    self.vocabulary
+                ),
                 "tokenizer.json and the weights belong to different models.",
             )),
         }

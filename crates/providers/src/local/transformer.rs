@@ -54,7 +54,12 @@ impl Transformer {
     /// The vectors of `inputs`, in order, computed on `pool`.
     ///
     /// Fails with [`Failure::Input`] where a text is refused or its vector is not finite.
-    pub fn embed(&self, inputs: &[&str], purpose: Purpose, pool: &Arc<ThreadPool>) -> Result<Embeddings, Failure> {
+    pub fn embed(
+        &self,
+        inputs: &[&str],
+        purpose: Purpose,
+        pool: &Arc<ThreadPool>,
+    ) -> Result<Embeddings, Failure> {
         let hidden = self.network.hidden;
         let prompt = self.modules.prompt(purpose);
         let mut texts = Vec::with_capacity(inputs.len());
@@ -85,7 +90,11 @@ impl Transformer {
                         Answer::Texts(all) => vector.copy_from_slice(&all[row * hidden..(row + 1) * hidden]),
                         Answer::Tokens(all) => {
                             let start = row * width * hidden;
-                            pool_tokens(self.modules.pooling, &all[start..start + tokens.len() * hidden], vector);
+                            pool_tokens(
+                                self.modules.pooling,
+                                &all[start..start + tokens.len() * hidden],
+                                vector,
+                            );
                         }
                     }
                     finish(vector, self.modules.normalize)?;

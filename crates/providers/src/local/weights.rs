@@ -86,7 +86,8 @@ impl Header {
             let Some((kind, size)) = entry.get("dtype").and_then(Value::as_str).and_then(Kind::of) else {
                 continue;
             };
-            let damaged = || problem(path, format!("is damaged: tensor \"{name}\" has an impossible place or shape"));
+            let damaged =
+                || problem(path, format!("is damaged: tensor \"{name}\" has an impossible place or shape"));
             let shape = numbers(&entry, "shape").ok_or_else(damaged)?;
             let offsets = numbers(&entry, "data_offsets").ok_or_else(damaged)?;
             let &[begin, end] = offsets.as_slice() else { return Err(damaged()) };

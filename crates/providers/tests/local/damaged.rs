@@ -110,7 +110,8 @@ fn headers_that_lie_are_refused() {
 fn a_tokenizer_of_another_model_is_refused() {
     let message = broken(|tiny| tiny.tokenizer = tokenizer(51), |_| {});
     assert!(message.contains("tokenizer.json") && message.contains("51"), "{message}");
-    for junk in [&b""[..], b"{}", b"null", b"\xff\xfe", br#"{"version":"1.0","model":{"type":"WordLevel"}}"#] {
+    for junk in [&b""[..], b"{}", b"null", b"\xff\xfe", br#"{"version":"1.0","model":{"type":"WordLevel"}}"#]
+    {
         let message = broken(|_| {}, |home| fs::write(home.join("tokenizer.json"), junk).unwrap());
         assert!(message.contains("tokenizer.json"), "{message}");
     }
@@ -129,7 +130,8 @@ fn a_tokenizer_of_another_model_is_refused() {
 #[test]
 fn weights_that_are_no_numbers_are_found_when_the_model_opens() {
     let poison = |tiny: &mut Tiny| {
-        let tensor = tiny.tensors.iter_mut().find(|(n, ..)| n == "encoder.layer.0.output.dense.bias").unwrap();
+        let tensor =
+            tiny.tensors.iter_mut().find(|(n, ..)| n == "encoder.layer.0.output.dense.bias").unwrap();
         *tensor = f32_tensor(&tensor.0.clone(), &[24], &[f32::NAN; 24]);
     };
     let message = broken(poison, |_| {});
@@ -152,7 +154,9 @@ fn any_flipped_byte_is_survived() {
     let good = safetensors(&tiny.tensors, false);
     let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
     let mut outcomes = [0, 0];
-    for (file, length) in [("model.safetensors", header), ("config.json", usize::MAX), ("tokenizer.json", usize::MAX)] {
+    for (file, length) in
+        [("model.safetensors", header), ("config.json", usize::MAX), ("tokenizer.json", usize::MAX)]
+    {
         let path = tiny_home.join(file);
         let good = fs::read(&path).unwrap();
         let length = length.min(good.len());

@@ -53,7 +53,8 @@ fn every_family_agrees_with_its_reference() {
 fn a_checkpoint_may_use_a_prefix_and_the_old_names_of_norms() {
     let mut tiny = Tiny::new("bert");
     for (name, ..) in &mut tiny.tensors {
-        let old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+        let old =
+            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
         *name = format!("bert.{old}");
     }
     assert_close(&vectors(&tiny), &expected("bert"), 1e-5);
@@ -66,7 +67,9 @@ fn weights_may_lie_at_odd_addresses_and_in_other_precisions() {
     odd.odd = true;
     assert_eq!(vectors(&odd), plain);
     let mut wide = Tiny::new("bert");
-    wide.tensors.iter_mut().for_each(|tensor| convert(tensor, "F64", |v| f64::from(v).to_le_bytes().to_vec()));
+    wide.tensors
+        .iter_mut()
+        .for_each(|tensor| convert(tensor, "F64", |v| f64::from(v).to_le_bytes().to_vec()));
     assert_eq!(vectors(&wide), plain);
     // Half precision: the last bits differ, the direction does not.
     for (kind, most) in [("F16", 0.999_99), ("BF16", 0.999)] {
@@ -127,7 +130,8 @@ fn pooling_and_normalisation_are_the_models() {
 #[test]
 fn a_prompt_stands_before_the_texts_that_it_is_for() {
     let mut tiny = Tiny::new("bert");
-    tiny.files.push(("config_sentence_transformers.json", json!({"prompts": {"query": "t9 ", "document": ""}})));
+    tiny.files
+        .push(("config_sentence_transformers.json", json!({"prompts": {"query": "t9 ", "document": ""}})));
     let home = tiny.write();
     let model = open(home.path(), "tiny").unwrap();
     let embed = |text, purpose| model.embed(&[text], purpose).unwrap();
@@ -167,8 +171,14 @@ fn what_would_be_computed_wrongly_is_refused_by_name() {
     refused(&|t| t.config["hidden_act"] = json!("mish"), "\"mish\"");
     refused(&|t| t.config["position_embedding_type"] = json!("relative_key"), "relative positions");
     refused(&|t| t.config["is_decoder"] = json!(true), "backwards");
-    refused(&|t| t.files = vec![("modules.json", json!([{"path": "2_Dense", "type": "x.models.Dense"}]))], "\"Dense\"");
-    refused(&|t| t.files.push(("1_Pooling/config.json", json!({"pooling_mode_weightedmean_tokens": true}))), "pooling");
+    refused(
+        &|t| t.files = vec![("modules.json", json!([{"path": "2_Dense", "type": "x.models.Dense"}]))],
+        "\"Dense\"",
+    );
+    refused(
+        &|t| t.files.push(("1_Pooling/config.json", json!({"pooling_mode_weightedmean_tokens": true}))),
+        "pooling",
+    );
     refused(
         &|t| {
             let two = json!({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true});

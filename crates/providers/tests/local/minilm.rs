@@ -6,7 +6,9 @@ use autovector_domain::config::Local;
 use autovector_providers::{Embedder, Purpose, local};
 use serde_json::Value;
 
-use crate::support::{config_failure, cosine, data, embed, floats, largest_difference, models, open, surroundings};
+use crate::support::{
+    config_failure, cosine, data, embed, floats, largest_difference, models, open, surroundings,
+};
 
 const MODEL: &str = "all-MiniLM-L6-v2";
 
@@ -50,8 +52,9 @@ fn a_vector_is_the_same_bit_for_bit_whatever_its_neighbours() {
     let words = "the elephant walks over a bridge and remembers every river it has ever seen".split(' ');
     let words: Vec<&str> = words.collect();
     // Lengths that meet in one batch, and lengths that do not.
-    let mut texts: Vec<String> =
-        (0..40).map(|n| words.iter().cycle().skip(n).take(1 + n * n % 97).copied().collect::<Vec<_>>().join(" ")).collect();
+    let mut texts: Vec<String> = (0..40)
+        .map(|n| words.iter().cycle().skip(n).take(1 + n * n % 97).copied().collect::<Vec<_>>().join(" "))
+        .collect();
     texts.extend(cases().into_iter().map(|case| case.text));
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let alone: Vec<Vec<f32>> = texts.iter().map(|text| embed(&model, &[text]).values).collect();
@@ -86,10 +89,14 @@ fn characters_that_nobody_sees_do_not_count() {
 #[test]
 fn a_long_text_is_cut_where_the_model_ends_and_quickly() {
     let model = minilm();
-    let words = |n: usize| (0..n).map(|i| ["river", "stone", "cloud", "lantern"][i * i % 4]).collect::<Vec<_>>().join(" ");
+    let words = |n: usize| {
+        (0..n).map(|i| ["river", "stone", "cloud", "lantern"][i * i % 4]).collect::<Vec<_>>().join(" ")
+    };
     let exact = embed(&model, &[&words(254)]);
     assert_eq!(exact.tokens, 256);
-    for longer in [words(255), words(5_000), words(300_000), format!("{}{}", words(254), " ".repeat(9_000_000))] {
+    for longer in
+        [words(255), words(5_000), words(300_000), format!("{}{}", words(254), " ".repeat(9_000_000))]
+    {
         let answer = embed(&model, &[&longer]);
         assert_eq!(answer.tokens, 256);
         assert_eq!(answer.values, exact.values);

@@ -16,9 +16,11 @@ fn no_name_leads_out_of_the_directory() {
     let inner = home.path().join("inner");
     fs::create_dir(&inner).unwrap();
     let absolute = home.path().join("tiny");
-    for name in ["../tiny", "./tiny", "/tiny", "..", ".", "", ".hidden", "a/b", "tiny/", "tiny\0", "-x", "tïny", "a b"]
-        .into_iter()
-        .chain([absolute.to_str().unwrap(), &"a".repeat(300)])
+    for name in [
+        "../tiny", "./tiny", "/tiny", "..", ".", "", ".hidden", "a/b", "tiny/", "tiny\0", "-x", "tïny", "a b",
+    ]
+    .into_iter()
+    .chain([absolute.to_str().unwrap(), &"a".repeat(300)])
     {
         let (message, hint) = config_failure(open(&inner, name));
         assert!(message.contains("is not a model's name"), "{name:?}: {message}");

@@ -6,13 +6,16 @@ use autovector_providers::{Purpose, local};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{config_failure, cosine, data, embed, floats, largest_difference, open, text_of, tokenizer};
+use crate::support::{
+    config_failure, cosine, data, embed, floats, largest_difference, open, text_of, tokenizer,
+};
 
 fn directory(file: &str) -> TempDir {
     let home = TempDir::new().unwrap();
     let tiny = home.path().join("tiny");
     fs::create_dir_all(tiny.join("onnx")).unwrap();
-    let config = json!({"model_type": "any", "hidden_size": 16, "vocab_size": 50, "max_position_embeddings": 40});
+    let config =
+        json!({"model_type": "any", "hidden_size": 16, "vocab_size": 50, "max_position_embeddings": 40});
     fs::write(tiny.join("config.json"), config.to_string()).unwrap();
     fs::write(tiny.join("tokenizer.json"), tokenizer(50).to_string()).unwrap();
     fs::write(tiny.join("onnx/model.onnx"), data(file)).unwrap();

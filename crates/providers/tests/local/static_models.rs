@@ -41,7 +41,8 @@ impl Files {
         fs::create_dir_all(home.join(self.folder)).unwrap();
         fs::write(home.join("config.json"), self.config.to_string()).unwrap();
         fs::write(home.join(self.folder).join("tokenizer.json"), tokenizer().to_string()).unwrap();
-        fs::write(home.join(self.folder).join("model.safetensors"), safetensors(&self.tensors, false)).unwrap();
+        fs::write(home.join(self.folder).join("model.safetensors"), safetensors(&self.tensors, false))
+            .unwrap();
         directory
     }
 
@@ -81,13 +82,22 @@ fn words_may_share_rows_and_have_weights() {
     // Three rows for five words.
     model.tensors = vec![
         f32_tensor("embeddings", &[3, 3], &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]),
-        ("mapping".to_owned(), "I64", vec![5], [0i64, 1, 1, 2, 0].iter().flat_map(|v| v.to_le_bytes()).collect()),
+        (
+            "mapping".to_owned(),
+            "I64",
+            vec![5],
+            [0i64, 1, 1, 2, 0].iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ),
         f32_tensor("weights", &[5], &[1.0, 2.0, 4.0, 0.5, 1.0]),
     ];
     // red = 2 * row 1, green = 4 * row 1, blue = 0.5 * row 2.
     assert_eq!(model.embed("red green blue blue"), [0.0, 1.5, 0.25]);
-    model.tensors[1] =
-        ("mapping".to_owned(), "I32", vec![5], [0i32, 1, 1, 3, 0].iter().flat_map(|v| v.to_le_bytes()).collect());
+    model.tensors[1] = (
+        "mapping".to_owned(),
+        "I32",
+        vec![5],
+        [0i32, 1, 1, 3, 0].iter().flat_map(|v| v.to_le_bytes()).collect(),
+    );
     let home = model.write();
     let (message, _) = config_failure(open(home.path(), "static"));
     assert!(message.contains("mapping"), "{message}");

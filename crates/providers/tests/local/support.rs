@@ -94,7 +94,8 @@ pub fn safetensors(tensors: &[Tensor], odd: bool) -> Vec<u8> {
     let mut data = Vec::new();
     for (name, kind, shape, bytes) in tensors {
         let end = data.len() + bytes.len();
-        header.insert(name.clone(), json!({"dtype": kind, "shape": shape, "data_offsets": [data.len(), end]}));
+        header
+            .insert(name.clone(), json!({"dtype": kind, "shape": shape, "data_offsets": [data.len(), end]}));
         data.extend_from_slice(bytes);
     }
     let mut header = serde_json::to_vec(&Value::Object(header)).unwrap();
@@ -129,7 +130,10 @@ impl Tiny {
             config: family["config"].clone(),
             tensors: tensors.collect(),
             tokenizer: tokenizer(50),
-            files: vec![("modules.json", json!([{"path": "", "type": "sentence_transformers.models.Transformer"}]))],
+            files: vec![(
+                "modules.json",
+                json!([{"path": "", "type": "sentence_transformers.models.Transformer"}]),
+            )],
             odd: false,
         }
     }
@@ -160,7 +164,8 @@ fn made_up(name: &str, count: usize) -> Vec<f32> {
 
 /// A tokenizer of whole words: "t5" is token 5; 0 begins a text, 2 ends it, 1 is padding.
 pub fn tokenizer(words: usize) -> Value {
-    let vocabulary: serde_json::Map<String, Value> = (0..words).map(|n| (format!("t{n}"), json!(n))).collect();
+    let vocabulary: serde_json::Map<String, Value> =
+        (0..words).map(|n| (format!("t{n}"), json!(n))).collect();
     json!({
         "version": "1.0", "truncation": {"max_length": 3, "strategy": "LongestFirst", "stride": 0},
         "padding": {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 1,

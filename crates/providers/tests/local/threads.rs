@@ -6,7 +6,8 @@ use autovector_providers::Purpose;
 
 use crate::support::{Tiny, embed, models, open};
 
-const TEXTS: [&str; 4] = ["a river", "two stones in a river", "the lantern", "an elephant that remembers the lantern"];
+const TEXTS: [&str; 4] =
+    ["a river", "two stones in a river", "the lantern", "an elephant that remembers the lantern"];
 
 #[test]
 fn threads_share_one_model_and_get_the_same_vectors() {

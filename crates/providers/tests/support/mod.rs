@@ -48,9 +48,9 @@ pub enum Reply {
     Raw(Vec<u8>),
     /// These bytes, and the connection is closed.
     Last(Vec<u8>),
-    /// Nothing at all, until the server is dropped.
+    /// Nothing at all, until the client has gone.
     Hang,
-    /// These bytes, then one byte of `b' '` every so often, until the client has gone.
+    /// These bytes, then one blank every so often, until the client has gone.
     Drip(Vec<u8>, Duration),
     /// These bytes, then this block over and over, until the client has gone or the block
     /// was sent so often.
@@ -71,6 +71,10 @@ pub fn bytes(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> V
     [head.as_bytes(), b"\r\n", body].concat()
 }
 
+/// A client that should have gone away by itself is sent away after this, so that a test
+/// fails rather than hangs.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 type Script = dyn Fn(&Request) -> Reply + Send + Sync;
 
 struct Shared {
@@ -80,6 +84,7 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     arrived: Condvar,
     numbers: AtomicUsize,
+    accepted: AtomicUsize,
     streams: Mutex<Vec<TcpStream>>,
     stopping: AtomicBool,
 }
@@ -107,6 +112,7 @@ impl Server {
             requests: Mutex::default(),
             arrived: Condvar::new(),
             numbers: AtomicUsize::new(0),
+            accepted: AtomicUsize::new(0),
             streams: Mutex::default(),
             stopping: AtomicBool::new(false),
         });
@@ -117,12 +123,10 @@ impl Server {
                     return;
                 }
                 let stream = stream.unwrap();
+                accepting.accepted.fetch_add(1, Ordering::SeqCst);
                 accepting.streams.lock().unwrap().push(stream.try_clone().unwrap());
                 let shared = accepting.clone();
-                thread::spawn(move || {
-                    // An error here is a client that has gone, which many tests provoke.
-                    shared.serve(stream, connection).ok();
-                });
+                thread::spawn(move || shared.serve(stream, connection));
             }
         });
         Server { address, shared }
@@ -140,8 +144,9 @@ impl Server {
         self.shared.requests.lock().unwrap().clone()
     }
 
+    /// Connections accepted so far, closed ones too.
     pub fn connections(&self) -> usize {
-        self.shared.streams.lock().unwrap().len()
+        self.shared.accepted.load(Ordering::SeqCst)
     }
 
     /// Closes every connection from this side; new ones are still served.
@@ -171,9 +176,18 @@ impl Drop for Server {
 }
 
 impl Shared {
-    fn serve(&self, stream: TcpStream, connection: usize) -> io::Result<()> {
-        let mut reader = BufReader::new(stream.try_clone()?);
-        let mut writer = stream;
+    fn serve(&self, mut stream: TcpStream, connection: usize) {
+        // An error is a client that has gone, which many tests provoke.
+        self.converse(&mut stream, connection).ok();
+        if !self.impatient {
+            stream.shutdown(Shutdown::Both).ok();
+        }
+        // Closes the socket itself: with unread data that resets the connection.
+        self.streams.lock().unwrap().retain(|s| s.peer_addr().ok() != stream.peer_addr().ok());
+    }
+
+    fn converse(&self, writer: &mut TcpStream, connection: usize) -> io::Result<()> {
+        let mut reader = BufReader::new(writer.try_clone()?);
         while let Some(request) = self.read(&mut reader, connection)? {
             let reply = (self.script)(&request);
             {
@@ -187,14 +201,17 @@ impl Shared {
                     break;
                 }
                 Reply::Hang => {
+                    writer.set_read_timeout(Some(PATIENCE))?;
                     io::copy(&mut reader, &mut io::sink())?;
                 }
                 Reply::Drip(bytes, pace) => {
                     writer.write_all(&bytes)?;
-                    loop {
+                    let start = Instant::now();
+                    while start.elapsed() < PATIENCE {
                         thread::sleep(pace);
                         writer.write_all(b" ")?;
                     }
+                    break;
                 }
                 Reply::Flood(bytes, block, times) => {
                     writer.write_all(&bytes)?;
@@ -207,11 +224,6 @@ impl Shared {
                 break;
             }
         }
-        if !self.impatient {
-            writer.shutdown(Shutdown::Both)?;
-        }
-        // Closes the socket itself: with unread data that resets the connection.
-        self.streams.lock().unwrap().retain(|s| s.peer_addr().ok() != writer.peer_addr().ok());
         Ok(())
     }
 
