@@ -16,8 +16,16 @@ mod worker;
 
 extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
 extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["bootstrap"]);
-extension_sql_file!("../sql/create_vectorizer.sql", name = "create_vectorizer", requires = ["bootstrap", api::vectorizers::_create_vectorizer]);
-extension_sql_file!("../sql/views.sql", name = "views", requires = ["bootstrap", api::status::_vectorizer_counts]);
+extension_sql_file!(
+    "../sql/create_vectorizer.sql",
+    name = "create_vectorizer",
+    requires = ["bootstrap", api::vectorizers::_create_vectorizer]
+);
+extension_sql_file!(
+    "../sql/views.sql",
+    name = "views",
+    requires = ["bootstrap", api::status::_vectorizer_counts]
+);
 extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 
 #[pg_guard]

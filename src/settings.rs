@@ -47,7 +47,9 @@ impl Settings {
             local_model_directory: text(&LOCAL_MODEL_DIRECTORY).map(PathBuf::from),
             secrets_directory: text(&SECRETS_DIRECTORY).map(PathBuf::from),
             allowed_endpoints: text(&ALLOWED_ENDPOINTS)
-                .map(|list| list.split(',').map(|item| item.trim().to_owned()).filter(|i| !i.is_empty()).collect())
+                .map(|list| {
+                    list.split(',').map(|item| item.trim().to_owned()).filter(|i| !i.is_empty()).collect()
+                })
                 .unwrap_or_default(),
         }
     }
@@ -134,7 +136,14 @@ pub fn init() {
         GucFlags::empty(),
     );
     let string = |name, short, long, setting| {
-        GucRegistry::define_string_guc(name, short, long, setting, GucContext::Sighup, GucFlags::SUPERUSER_ONLY)
+        GucRegistry::define_string_guc(
+            name,
+            short,
+            long,
+            setting,
+            GucContext::Sighup,
+            GucFlags::SUPERUSER_ONLY,
+        )
     };
     string(
         c"autovector.local_model_directory",

@@ -56,7 +56,7 @@ fn a_commit_wakes_the_workers_at_once() {
     scene.vectorize(&Spec::on("docs"));
     scene.settle("docs");
     for id in 2..5 {
-        scene.db.exec("insert into docs values ($1, 'wake ' || $1::text)", &[&(id as i64)]);
+        scene.db.batch(&format!("insert into docs values ({id}, 'wake {id}')"));
         let committed = Instant::now();
         let text = format!("wake {id}");
         wait_until("the provider is asked", Duration::from_secs(5), || scene.provider.times_sent(&text) == 1);

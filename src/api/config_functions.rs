@@ -2,12 +2,12 @@
 //! cannot work.
 
 use autovector_domain::config::{
-    Chunking, Destination, Embedding, Formatting, Indexing, Loading, Local, Ollama, OpenAi, Parsing, Processing,
-    Scheduling,
+    Chunking, Destination, Embedding, Formatting, Indexing, Loading, Local, Ollama, OpenAi, Parsing,
+    Processing, Scheduling,
 };
+use pgrx::JsonB;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::JsonB;
 
 use crate::error::Error;
 
@@ -20,7 +20,8 @@ fn given<T>(value: Option<T>, name: &str) -> Result<T, Error> {
 
 #[pg_extern(immutable, parallel_safe)]
 pub fn loading_column(column_name: Option<&str>, retries: default!(Option<i32>, 6)) -> Config {
-    let loading = Loading::column(given(column_name, "column_name")?, retries.unwrap_or(6)).map_err(Error::from)?;
+    let loading =
+        Loading::column(given(column_name, "column_name")?, retries.unwrap_or(6)).map_err(Error::from)?;
     Ok(JsonB(loading.to_json()))
 }
 
@@ -192,13 +193,14 @@ pub fn destination_table(
     view_schema: default!(Option<&str>, "NULL"),
     view_name: default!(Option<&str>, "NULL"),
 ) -> Config {
-    let destination =
-        Destination::table(destination, target_schema, target_table, view_schema, view_name).map_err(Error::from)?;
+    let destination = Destination::table(destination, target_schema, target_table, view_schema, view_name)
+        .map_err(Error::from)?;
     Ok(JsonB(destination.to_json()))
 }
 
 #[pg_extern(immutable, parallel_safe)]
 pub fn destination_column(embedding_column: Option<&str>) -> Config {
-    let destination = Destination::column(given(embedding_column, "embedding_column")?).map_err(Error::from)?;
+    let destination =
+        Destination::column(given(embedding_column, "embedding_column")?).map_err(Error::from)?;
     Ok(JsonB(destination.to_json()))
 }

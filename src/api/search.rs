@@ -29,7 +29,11 @@ pub fn _embed(vectorizer: i32, input: &str, input_type: Option<&str>) -> Result<
 
 #[pg_extern(stable, parallel_restricted, name = "_embed")]
 #[search_path(pg_catalog, pg_temp)]
-pub fn _embed_by_name(vectorizer: &str, input: &str, input_type: Option<&str>) -> Result<Vec<f32>, ErrorReport> {
+pub fn _embed_by_name(
+    vectorizer: &str,
+    input: &str,
+    input_type: Option<&str>,
+) -> Result<Vec<f32>, ErrorReport> {
     _embed(catalog::id_of(vectorizer)?, input, input_type)
 }
 

@@ -24,7 +24,8 @@ pub fn _create_vectorizer(
     enqueue_existing: Option<bool>,
     if_not_exists: Option<bool>,
 ) -> Result<i32, ErrorReport> {
-    let source = source.ok_or_else(|| Error::invalid("source is null").hint("Name the table: 'public.docs'."))?;
+    let source =
+        source.ok_or_else(|| Error::invalid("source is null").hint("Name the table: 'public.docs'."))?;
     let config = match config {
         Some(JsonB(Value::Object(parts))) => parts,
         _ => Map::new(),

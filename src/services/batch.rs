@@ -76,7 +76,11 @@ fn prepare(row: &ClaimedRow, pipeline: &Pipeline, wanted: &mut Wanted, usage: &m
 }
 
 /// A vector per text, or why there is none.
-fn request(batch: &Batch, texts: &[String], usage: &mut Usage) -> (Vec<Result<Vec<f32>, Failure>>, Option<Failure>) {
+fn request(
+    batch: &Batch,
+    texts: &[String],
+    usage: &mut Usage,
+) -> (Vec<Result<Vec<f32>, Failure>>, Option<Failure>) {
     let limits = batch.embedder.limits();
     let estimates: Vec<usize> = texts.iter().map(|text| packing::estimate_tokens(text)).collect();
     let mut vectors = Vec::with_capacity(texts.len());

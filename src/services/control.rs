@@ -53,8 +53,11 @@ pub fn resume(id: i32) -> Result<&'static str> {
 pub fn wait(id: i32, timeout: Duration) -> Result<bool> {
     let v = as_extension_owner(|| catalog::vectorizer(id))?;
     if !wake::preloaded() {
-        return Err(Error::new(Kind::WrongState, "autovector is not preloaded, so there is nobody to wait for")
-            .hint("Add shared_preload_libraries = 'autovector' to postgresql.conf and restart the server."));
+        return Err(Error::new(
+            Kind::WrongState,
+            "autovector is not preloaded, so there is nobody to wait for",
+        )
+        .hint("Add shared_preload_libraries = 'autovector' to postgresql.conf and restart the server."));
     }
     let fence = as_extension_owner(generations::last)?;
     let deadline = Instant::now() + timeout;
@@ -75,8 +78,11 @@ fn refuse_standstill(v: &Vectorizer) -> Result<()> {
     match as_extension_owner(|| control::read(v.id))? {
         Some(control) if control.state != "running" => {
             let reason = control.reason.map_or(String::new(), |reason| format!(": {reason}"));
-            Err(Error::new(Kind::WrongState, format!("vectorizer \"{}\" is {}{reason}", v.name, control.state))
-                .hint(format!("SELECT ai.resume_vectorizer('{}');", v.name)))
+            Err(Error::new(
+                Kind::WrongState,
+                format!("vectorizer \"{}\" is {}{reason}", v.name, control.state),
+            )
+            .hint(format!("SELECT ai.resume_vectorizer('{}');", v.name)))
         }
         _ => Ok(()),
     }

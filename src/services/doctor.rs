@@ -18,7 +18,12 @@ pub struct Finding {
     pub fix: String,
 }
 
-fn finding(severity: &'static str, subject: &str, finding: impl Into<String>, fix: impl Into<String>) -> Finding {
+fn finding(
+    severity: &'static str,
+    subject: &str,
+    finding: impl Into<String>,
+    fix: impl Into<String>,
+) -> Finding {
     Finding { severity, subject: subject.to_owned(), finding: finding.into(), fix: fix.into() }
 }
 
@@ -30,7 +35,12 @@ pub fn examine() -> Result<Vec<Finding>> {
             findings.extend(vectorizer(id)?);
         }
         if findings.is_empty() {
-            findings.push(finding("ok", "autovector", "everything that can be seen from here is in order", ""));
+            findings.push(finding(
+                "ok",
+                "autovector",
+                "everything that can be seen from here is in order",
+                "",
+            ));
         }
         Ok(findings)
     })
@@ -40,7 +50,12 @@ fn server() -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     // SAFETY: reads shared state.
     if unsafe { pg_sys::RecoveryInProgress() } {
-        findings.push(finding("info", "server", "this is a standby: workers run on the primary only", "Nothing: they start by themselves after promotion."));
+        findings.push(finding(
+            "info",
+            "server",
+            "this is a standby: workers run on the primary only",
+            "Nothing: they start by themselves after promotion.",
+        ));
         return Ok(findings);
     }
     if !wake::preloaded() {
@@ -71,7 +86,12 @@ fn vectorizer(id: i32) -> Result<Vec<Finding>> {
     let v = match catalog::vectorizer(id) {
         Ok(v) => v,
         Err(error) => {
-            return Ok(vec![finding("error", &id.to_string(), error.message, error.hint.unwrap_or_default())]);
+            return Ok(vec![finding(
+                "error",
+                &id.to_string(),
+                error.message,
+                error.hint.unwrap_or_default(),
+            )]);
         }
     };
     let mut findings = state(&v)?;
@@ -101,9 +121,16 @@ fn state(v: &Vectorizer) -> Result<Vec<Finding>> {
     let reason = control.reason.unwrap_or_else(|| "no reason given".to_owned());
     let resume = format!("SELECT ai.resume_vectorizer('{}');", v.name);
     Ok(match control.state.as_str() {
-        "paused" => vec![finding("info", &v.name, format!("paused by {}: {reason}", control.changed_by), resume)],
+        "paused" => {
+            vec![finding("info", &v.name, format!("paused by {}: {reason}", control.changed_by), resume)]
+        }
         "halted" => {
-            vec![finding("error", &v.name, format!("halted: {reason}"), format!("Mend the cause, then {resume}"))]
+            vec![finding(
+                "error",
+                &v.name,
+                format!("halted: {reason}"),
+                format!("Mend the cause, then {resume}"),
+            )]
         }
         _ if control.backing_off => vec![finding(
             "warning",

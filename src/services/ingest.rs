@@ -58,7 +58,13 @@ pub fn is_configuration(error: &Error) -> bool {
 }
 
 /// Writes a batch and notes what its provider said, in one transaction.
-pub fn finish(v: &Vectorizer, lease: &Lease, embedded: &Embedded, rate: f64, replace: bool) -> Result<Completed> {
+pub fn finish(
+    v: &Vectorizer,
+    lease: &Lease,
+    embedded: &Embedded,
+    rate: f64,
+    replace: bool,
+) -> Result<Completed> {
     transaction(|| {
         let pgvector = catalog::pgvector()?;
         let completed =
@@ -136,4 +142,3 @@ pub fn reclaim() -> Result<usize> {
 pub fn retry_failed(v: &Vectorizer, error_like: Option<&str>) -> Result<usize> {
     as_role(v.queue_owner, || leases::requeue_failed(v, error_like))
 }
-

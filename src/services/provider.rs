@@ -33,9 +33,7 @@ pub fn surroundings(settings: &Settings) -> Surroundings {
 /// Checks what can be checked without calling the provider, and without loading a model.
 pub fn check(embedding: &Embedding, settings: &Settings) -> Result<(), Failure> {
     match embedding {
-        Embedding::Local(local) => {
-            describe(&local.model, settings).map(|_| ())
-        }
+        Embedding::Local(local) => describe(&local.model, settings).map(|_| ()),
         other => open(other, settings).map(|_| ()),
     }
 }

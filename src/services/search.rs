@@ -18,9 +18,11 @@ use crate::store::transaction::as_extension_owner;
 /// More are not a search but an export.
 const MAX_RESULTS: i32 = 10_000;
 
+type Opened = (Embedding, Arc<dyn Embedder>);
+
 thread_local! {
     /// Providers opened by this session: a local model is loaded once.
-    static OPEN: RefCell<HashMap<String, (Embedding, Arc<dyn Embedder>)>> = RefCell::default();
+    static OPEN: RefCell<HashMap<String, Opened>> = RefCell::default();
 }
 
 /// The vector of `text`, by the provider of vectorizer `id`.
@@ -38,7 +40,9 @@ fn embed_for(v: &Vectorizer, text: &str, purpose: Purpose) -> Result<Vec<f32>> {
 }
 
 fn embedder(v: &Vectorizer) -> Result<Arc<dyn Embedder>> {
-    let kept = OPEN.with_borrow(|open| open.get(&v.name).filter(|(config, _)| *config == v.config.embedding).map(|(_, e)| e.clone()));
+    let kept = OPEN.with_borrow(|open| {
+        open.get(&v.name).filter(|(config, _)| *config == v.config.embedding).map(|(_, e)| e.clone())
+    });
     if let Some(embedder) = kept {
         return Ok(embedder);
     }
@@ -53,7 +57,9 @@ fn embedder(v: &Vectorizer) -> Result<Arc<dyn Embedder>> {
 /// The `k` chunks of vectorizer `id` nearest to `query`, best first.
 pub fn search(id: i32, query: &str, k: i32, mode: &str) -> Result<Vec<Found>> {
     if mode != "vector" {
-        return Err(Error::invalid(format!("search mode \"{mode}\" does not exist")).hint("Use mode => 'vector'."));
+        return Err(
+            Error::invalid(format!("search mode \"{mode}\" does not exist")).hint("Use mode => 'vector'.")
+        );
     }
     if !(1..=MAX_RESULTS).contains(&k) {
         return Err(Error::invalid(format!("k must be between 1 and {MAX_RESULTS}, not {k}"))
@@ -75,4 +81,3 @@ fn opclass(v: &Vectorizer) -> Opclass {
         _ => Opclass::Cosine,
     }
 }
-

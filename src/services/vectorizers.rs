@@ -128,11 +128,13 @@ fn source(oid: pg_sys::Oid) -> Result<Relation> {
 
 /// The whole configuration, with names resolved and the model's dimension filled in.
 fn config(request: &Request, schema: &str, table: &str, settings: &Settings) -> Result<VectorizerConfig> {
-    for (required, example) in
-        [("embedding", "embedding => ai.embedding_local()"), ("loading", "loading => ai.loading_column('body')")]
-    {
+    for (required, example) in [
+        ("embedding", "embedding => ai.embedding_local()"),
+        ("loading", "loading => ai.loading_column('body')"),
+    ] {
         if !request.config.contains_key(required) {
-            return Err(Error::invalid(format!("{required} configuration is required")).hint(format!("Give {example}.")));
+            return Err(Error::invalid(format!("{required} configuration is required"))
+                .hint(format!("Give {example}.")));
         }
     }
     let mut parts = request.config.clone();
@@ -141,7 +143,7 @@ fn config(request: &Request, schema: &str, table: &str, settings: &Settings) -> 
     config.destination = config.destination.resolve(schema, table);
     if let Embedding::Local(local) = &mut config.embedding {
         let info = provider::describe(&local.model, settings)?;
-        let found = info.dimensions as u32;
+        let found = info.dimensions;
         if local.dimensions.is_some_and(|asked| asked != found) {
             return Err(Error::invalid(format!(
                 "model \"{}\" has {found} dimensions, not {}",
@@ -169,8 +171,9 @@ fn check_columns(source: &Relation, config: &VectorizerConfig) -> Result<()> {
         return Err(missing(loading, "column"));
     }
     if roles::column_type(source.oid, loading)? == "bytea" {
-        return Err(Error::new(Kind::Unsupported, format!("column \"{loading}\" is bytea, not text"))
-            .hint("Keep the text itself in a column, or a generated one: convert_from(\"column\", 'UTF8')."));
+        return Err(Error::new(Kind::Unsupported, format!("column \"{loading}\" is bytea, not text")).hint(
+            "Keep the text itself in a column, or a generated one: convert_from(\"column\", 'UTF8').",
+        ));
     }
     let template = Template::parse(&config.formatting.template)?;
     for placeholder in template.placeholders() {
@@ -235,8 +238,11 @@ fn check_target(target: &Target) -> Result<()> {
                 .hint("Create it first, or leave the schema out."));
         }
         if roles::relation_exists(schema, name)? {
-            return Err(Error::new(Kind::DuplicateObject, format!("{what} named {schema}.{name} already exists"))
-                .hint(format!("Give an alternate destination or {argument} in ai.destination_table(…).")));
+            return Err(Error::new(
+                Kind::DuplicateObject,
+                format!("{what} named {schema}.{name} already exists"),
+            )
+            .hint(format!("Give an alternate destination or {argument} in ai.destination_table(…).")));
         }
     }
     Ok(())

@@ -32,7 +32,10 @@ pub fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
                 pgrx::check_for_interrupts!();
             }
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::new(Kind::Internal, "the provider's code panicked; the server's log says where"));
+                return Err(Error::new(
+                    Kind::Internal,
+                    "the provider's code panicked; the server's log says where",
+                ));
             }
         }
     }

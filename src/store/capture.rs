@@ -66,8 +66,12 @@ pub unsafe fn capture_row(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
         with_reader(relation, vectorizer, &attnums, |reader| {
             let key = |tuple| read_key(reader, tuple, (*relation).rd_att);
             match event {
-                pg_sys::TRIGGER_EVENT_INSERT => note(vectorizer, table, key((*data).tg_trigtuple), Change::Written),
-                pg_sys::TRIGGER_EVENT_DELETE => note(vectorizer, table, key((*data).tg_trigtuple), Change::Deleted),
+                pg_sys::TRIGGER_EVENT_INSERT => {
+                    note(vectorizer, table, key((*data).tg_trigtuple), Change::Written)
+                }
+                pg_sys::TRIGGER_EVENT_DELETE => {
+                    note(vectorizer, table, key((*data).tg_trigtuple), Change::Deleted)
+                }
                 _ => {
                     let (old, new) = (key((*data).tg_trigtuple), key((*data).tg_newtuple));
                     if old != new {
@@ -122,12 +126,7 @@ unsafe fn arguments(trigger: *mut pg_sys::Trigger) -> (i32, Vec<i16>) {
     }
 }
 
-fn with_reader(
-    relation: pg_sys::Relation,
-    vectorizer: i32,
-    attnums: &[i16],
-    body: impl FnOnce(&KeyReader),
-) {
+fn with_reader(relation: pg_sys::Relation, vectorizer: i32, attnums: &[i16], body: impl FnOnce(&KeyReader)) {
     // SAFETY: the relation is open for the whole statement.
     let table = unsafe { (*relation).rd_id };
     let reader = READERS
@@ -156,7 +155,11 @@ fn build_reader(relation: pg_sys::Relation, vectorizer: i32, attnums: &[i16]) ->
                 };
                 let mut output = pg_sys::Oid::INVALID;
                 let mut is_varlena = false;
-                pg_sys::getTypeOutputInfo(pg_sys::SPI_gettypeid(descriptor, own), &mut output, &mut is_varlena);
+                pg_sys::getTypeOutputInfo(
+                    pg_sys::SPI_gettypeid(descriptor, own),
+                    &mut output,
+                    &mut is_varlena,
+                );
                 (own as i16, output)
             })
             .collect()

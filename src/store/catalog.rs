@@ -98,17 +98,22 @@ pub fn column_names(relation: pg_sys::Oid) -> Result<Vec<String>> {
 
 /// The id of the vectorizer called `name`; an unknown name is an error that names the nearest.
 pub fn id_of(name: &str) -> Result<i32> {
-    match sql::query_one("SELECT id FROM ai.vectorizer WHERE name = $1::name", &[name.into()], |r| r.value(1))? {
+    match sql::query_one("SELECT id FROM ai.vectorizer WHERE name = $1::name", &[name.into()], |r| {
+        r.value(1)
+    })? {
         Some(id) => Ok(id),
         None => Err(unknown(&format!("\"{name}\""), name)?),
     }
 }
 
 fn unknown(shown: &str, name: &str) -> Result<Error> {
-    let names: Vec<String> = sql::query("SELECT name::text FROM ai.vectorizer ORDER BY name", &[], |r| r.value(1))?;
+    let names: Vec<String> =
+        sql::query("SELECT name::text FROM ai.vectorizer ORDER BY name", &[], |r| r.value(1))?;
     let nearest = autovector_domain::names::nearest(name, names.iter().map(String::as_str));
     let hint = match nearest.as_slice() {
-        [] if names.is_empty() => "There are no vectorizers in this database; see ai.create_vectorizer.".to_owned(),
+        [] if names.is_empty() => {
+            "There are no vectorizers in this database; see ai.create_vectorizer.".to_owned()
+        }
         [] => "SELECT name FROM ai.vectorizer_status; lists them.".to_owned(),
         near => format!("Did you mean {}?", near.join(" or ")),
     };
@@ -225,8 +230,11 @@ fn stored_key(source: &Relation, source_pk: &serde_json::Value) -> Result<KeySpe
             },
         )?;
         columns.push(column.ok_or_else(|| {
-            Error::new(Kind::WrongState, format!("key column \"{stored_name}\" of {} was dropped", source.ident))
-                .hint("Drop the vectorizer and create it again over the new key.")
+            Error::new(
+                Kind::WrongState,
+                format!("key column \"{stored_name}\" of {} was dropped", source.ident),
+            )
+            .hint("Drop the vectorizer and create it again over the new key.")
         })?);
     }
     Ok(KeySpec { columns })
@@ -278,4 +286,3 @@ fn check_version(version: &str) -> Result<()> {
     }
     Ok(())
 }
-

@@ -181,18 +181,26 @@ fn write(
         .iter()
         .zip(decided)
         .filter_map(|(row, decision)| match (&row.outcome, decision) {
-            (Outcome::Done(chunks), Decision::Finish | Decision::WriteAndKeepDirty) => Some((row, chunks, *decision)),
+            (Outcome::Done(chunks), Decision::Finish | Decision::WriteAndKeepDirty) => {
+                Some((row, chunks, *decision))
+            }
             _ => None,
         })
         .collect();
-    vectors::write(v, pgvector, &written.iter().map(|(row, chunks, d)| {
-        let clear = replace && !chunks.keeps || *d == Decision::WriteAndKeepDirty;
-        vectors::RowWrite { key: &row.key, chunks, clear }
-    }).collect::<Vec<_>>())?;
+    vectors::write(
+        v,
+        pgvector,
+        &written
+            .iter()
+            .map(|(row, chunks, d)| {
+                let clear = replace && !chunks.keeps || *d == Decision::WriteAndKeepDirty;
+                vectors::RowWrite { key: &row.key, chunks, clear }
+            })
+            .collect::<Vec<_>>(),
+    )?;
 
-    let of = |wanted: Decision| {
-        rows.iter().zip(decided).filter(move |(_, d)| **d == wanted).map(|(row, _)| row)
-    };
+    let of =
+        |wanted: Decision| rows.iter().zip(decided).filter(move |(_, d)| **d == wanted).map(|(row, _)| row);
     clear_dirty(v, of(Decision::Finish))?;
     make_dirty(v, of(Decision::MakeDirty).map(|row| &row.key))?;
     clear_failed(v, of(Decision::Finish))?;
@@ -237,7 +245,9 @@ pub fn make_dirty<'a>(v: &Vectorizer, keys: impl Iterator<Item = &'a Key>) -> Re
 }
 
 fn clear_failed<'a>(v: &Vectorizer, rows: impl Iterator<Item = &'a FinishedRow>) -> Result<()> {
-    let any = sql::query_one(&format!("SELECT EXISTS (SELECT FROM {})", v.failed), &[], |row| row.value::<bool>(1))?;
+    let any = sql::query_one(&format!("SELECT EXISTS (SELECT FROM {})", v.failed), &[], |row| {
+        row.value::<bool>(1)
+    })?;
     if any != Some(true) {
         return Ok(());
     }
@@ -271,8 +281,10 @@ fn set_failed<'a>(v: &Vectorizer, rows: impl Iterator<Item = &'a FinishedRow>) -
         v.key.unnested_list("u"),
         v.key.unnest(1, &[("step", "text"), ("error", "text")]),
     );
-    let mut args: Vec<DatumWithOid> =
-        columns_of(v.key.width(), failed.iter().map(|(key, _, _)| *key)).into_iter().map(Into::into).collect();
+    let mut args: Vec<DatumWithOid> = columns_of(v.key.width(), failed.iter().map(|(key, _, _)| *key))
+        .into_iter()
+        .map(Into::into)
+        .collect();
     args.push(failed.iter().map(|(_, step, _)| step.to_string()).collect::<Vec<_>>().into());
     args.push(failed.iter().map(|(_, _, message)| message.to_string()).collect::<Vec<_>>().into());
     sql::execute(&statement, &args)?;

@@ -36,10 +36,10 @@ pub fn set_state(id: i32, state: &str, reason: Option<&str>, by: &str) -> Result
           WHERE vectorizer_id = $1 AND ((state, reason) IS DISTINCT FROM ($2, $3) OR retry_at IS NOT NULL)",
         &[id.into(), state.into(), reason.into(), by.into()],
     )?;
-    sql::execute("UPDATE ai.vectorizer SET disabled = ($2 = 'paused') WHERE id = $1 AND disabled <> ($2 = 'paused')", &[
-        id.into(),
-        state.into(),
-    ])?;
+    sql::execute(
+        "UPDATE ai.vectorizer SET disabled = ($2 = 'paused') WHERE id = $1 AND disabled <> ($2 = 'paused')",
+        &[id.into(), state.into()],
+    )?;
     Ok(changed > 0)
 }
 

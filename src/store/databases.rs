@@ -24,10 +24,8 @@ pub fn list() -> Result<Vec<Database>> {
         // SAFETY: a scan of pg_database, a shared catalog, in a transaction: SPI needs a database
         // and cannot be used. Tuples are read before the scan goes on.
         unsafe {
-            let relation = pg_sys::table_open(
-                pg_sys::DatabaseRelationId,
-                pg_sys::AccessShareLock as pg_sys::LOCKMODE,
-            );
+            let relation =
+                pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
             let scan = pg_sys::table_beginscan_catalog(relation, 0, std::ptr::null_mut());
             loop {
                 let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
@@ -38,7 +36,9 @@ pub fn list() -> Result<Vec<Database>> {
                 if (*row).datallowconn && !(*row).datistemplate {
                     found.push(Database {
                         oid: (*row).oid,
-                        name: std::ffi::CStr::from_ptr((*row).datname.data.as_ptr()).to_string_lossy().into_owned(),
+                        name: std::ffi::CStr::from_ptr((*row).datname.data.as_ptr())
+                            .to_string_lossy()
+                            .into_owned(),
                     });
                 }
             }

@@ -72,8 +72,11 @@ pub fn create_store(
 ) -> Result<pg_sys::Oid> {
     let store = Ident::qualified(schema, table);
     if let Some(taken) = key.columns.iter().find(|c| RESERVED.contains(&c.source_name.as_str())) {
-        return Err(Error::invalid(format!("key column \"{}\" has the name of a column of the store", taken.source_name))
-            .hint("Rename the key column."));
+        return Err(Error::invalid(format!(
+            "key column \"{}\" has the name of a column of the store",
+            taken.source_name
+        ))
+        .hint("Rename the key column."));
     }
     sql::execute_once(&format!(
         "CREATE TABLE {store} (
@@ -88,19 +91,30 @@ pub fn create_store(
     oid_of(&store)
 }
 
-const RESERVED: [&str; 6] = ["embedding_uuid", "chunk_seq", "chunk", "embedding", "content_hash", "embedded_at"];
+const RESERVED: [&str; 6] =
+    ["embedding_uuid", "chunk_seq", "chunk", "embedding", "content_hash", "embedded_at"];
 
 fn oid_of(ident: &Ident) -> Result<pg_sys::Oid> {
-    let found = sql::query_one("SELECT to_regclass($1)::oid", &[ident.to_string().into()], |row| row.value(1))?;
+    let found =
+        sql::query_one("SELECT to_regclass($1)::oid", &[ident.to_string().into()], |row| row.value(1))?;
     found.ok_or_else(|| Error::new(Kind::Internal, format!("{ident} was not created")))
 }
 
 pub fn set_owner(schema: &str, table: &str, owner: &str) -> Result<()> {
-    sql::execute_once(&format!("ALTER TABLE {} OWNER TO {}", Ident::qualified(schema, table), Ident::new(owner)))
+    sql::execute_once(&format!(
+        "ALTER TABLE {} OWNER TO {}",
+        Ident::qualified(schema, table),
+        Ident::new(owner)
+    ))
 }
 
 /// The column of `destination_column`; one that is there already is used if it fits.
-pub fn add_vector_column(source: &Relation, column: &str, pgvector: &Pgvector, dimensions: u32) -> Result<()> {
+pub fn add_vector_column(
+    source: &Relation,
+    column: &str,
+    pgvector: &Pgvector,
+    dimensions: u32,
+) -> Result<()> {
     let wanted = format!("vector({dimensions})");
     let existing = sql::query_one(
         "SELECT t.typname::text || coalesce('(' || nullif(a.atttypmod, -1) || ')', '')
@@ -147,13 +161,19 @@ pub fn create_triggers(id: i32, source: &Relation, key: &KeySpec, relevant: &[St
         .join(" AND ");
     let table = &source.ident;
     for statement in [
-        format!("CREATE TRIGGER {} AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION ai._capture_row({arguments})", Ident::new(&name)),
+        format!(
+            "CREATE TRIGGER {} AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION ai._capture_row({arguments})",
+            Ident::new(&name)
+        ),
         format!(
             "CREATE TRIGGER {} AFTER UPDATE ON {table} FOR EACH ROW WHEN (NOT ({unchanged}))
              EXECUTE FUNCTION ai._capture_row({arguments})",
             Ident::new(&format!("{name}_update"))
         ),
-        format!("CREATE TRIGGER {} AFTER DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION ai._capture_row({arguments})", Ident::new(&format!("{name}_delete"))),
+        format!(
+            "CREATE TRIGGER {} AFTER DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION ai._capture_row({arguments})",
+            Ident::new(&format!("{name}_delete"))
+        ),
         format!(
             "CREATE TRIGGER {} AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION ai._capture_truncate({arguments})",
             Ident::new(&format!("{name}_truncate"))
@@ -187,7 +207,8 @@ pub fn create_view(
     let mut columns: Vec<String> = shown.iter().map(|column| format!("t.{column}")).collect();
     for column in catalog::column_names(source.oid)? {
         let from = if key.columns.iter().any(|c| c.source_name == column) { "t" } else { "s" };
-        let alias = if shown.contains(&column.as_str()) { format!("source_{column}") } else { column.clone() };
+        let alias =
+            if shown.contains(&column.as_str()) { format!("source_{column}") } else { column.clone() };
         columns.push(format!("{from}.{} AS {}", Ident::new(&column), Ident::new(&alias)));
     }
     let view = Ident::qualified(schema, name);

@@ -107,27 +107,33 @@ fn last_changes(changes: Vec<(Key, Change)>) -> (Vec<Key>, Vec<Key>) {
         return if change == Change::Written { (key, Vec::new()) } else { (Vec::new(), key) };
     }
     let last: HashMap<Key, Change> = changes.into_iter().collect();
-    let (written, deleted): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, change)| *change == Change::Written);
+    let (written, deleted): (Vec<_>, Vec<_>) =
+        last.into_iter().partition(|(_, change)| *change == Change::Written);
     (written.into_iter().map(|(key, _)| key).collect(), deleted.into_iter().map(|(key, _)| key).collect())
 }
 
 /// One generation serves the whole statement: what counts is that it is newer than the last.
 /// Keys go in sorted, so that two commits with common keys cannot deadlock.
 fn make_dirty(v: &Vectorizer, keys: &[Key]) -> Result<()> {
+    let (rows, args) = match keys {
+        // The commonest case, a single row, is worth a plan without a function scan.
+        [key] => (format!("VALUES ({}, nextval('ai._generation_seq'))", v.key.parameters(1)), one_key(key)),
+        // Two texts may be one key (1.0 and 1.00): the type decides what is distinct.
+        _ => (
+            format!(
+                "SELECT DISTINCT {list}, g.gen FROM {} u, (SELECT nextval('ai._generation_seq') AS gen) g ORDER BY {list}",
+                v.key.unnest(1, &[]),
+                list = v.key.unnested_list("u"),
+            ),
+            key_args(v, keys),
+        ),
+    };
     let statement = format!(
-        "INSERT INTO {queue} AS q ({names}, gen)
-         SELECT {distinct} {list}, g.gen
-           FROM {unnest} u, (SELECT nextval('ai._generation_seq') AS gen) g {order}
-         ON CONFLICT ({names}) DO UPDATE SET gen = excluded.gen",
-        queue = v.queue,
+        "INSERT INTO {} ({names}, gen) {rows} ON CONFLICT ({names}) DO UPDATE SET gen = excluded.gen",
+        v.queue,
         names = v.key.stored_names(),
-        list = v.key.unnested_list("u"),
-        unnest = v.key.unnest(1, &[]),
-        // Two texts may be one key (1.0 and 1.00): the type decides.
-        distinct = if keys.len() > 1 { "DISTINCT" } else { "" },
-        order = if keys.len() > 1 { format!("ORDER BY {}", v.key.unnested_list("u")) } else { String::new() },
     );
-    as_role(v.queue_owner, || sql::execute_latest(&statement, &key_args(v, keys)))
+    as_role(v.queue_owner, || sql::execute_latest(&statement, &args))
 }
 
 /// Deletes what belongs to deleted rows: dirty keys first, then vectors. A worker that is
@@ -148,12 +154,18 @@ fn delete(v: &Vectorizer, keys: &[Key]) -> Result<()> {
 }
 
 fn delete_from(v: &Vectorizer, table: &str, owner: pg_sys::Oid, keys: &[Key]) -> Result<()> {
-    let statement = format!(
-        "DELETE FROM {table} t USING {} u WHERE {}",
-        v.key.unnest(1, &[]),
-        v.key.stored_matches_unnested("t", "u"),
-    );
-    as_role(owner, || sql::execute_latest(&statement, &key_args(v, keys)))
+    let (condition, args) = match keys {
+        [key] => (format!("WHERE ({}) = ({})", v.key.stored_list("t"), v.key.parameters(1)), one_key(key)),
+        _ => (
+            format!("USING {} u WHERE {}", v.key.unnest(1, &[]), v.key.stored_matches_unnested("t", "u")),
+            key_args(v, keys),
+        ),
+    };
+    as_role(owner, || sql::execute_latest(&format!("DELETE FROM {table} t {condition}"), &args))
+}
+
+fn one_key(key: &Key) -> Vec<DatumWithOid<'static>> {
+    key.iter().map(|part| part.clone().into()).collect()
 }
 
 fn key_args(v: &Vectorizer, keys: &[Key]) -> Vec<DatumWithOid<'static>> {
@@ -178,10 +190,15 @@ fn backfill_finished(vectorizer: i32) -> Result<bool> {
 pub fn truncate(vectorizer: i32, table: pg_sys::Oid) -> Result<()> {
     let v = target(vectorizer)?;
     if source_of(vectorizer, table)? != table {
-        return Err(Error::new(Kind::Unsupported, "a partition of a vectorized table cannot be truncated alone")
-            .hint("Use DELETE, or TRUNCATE the partitioned table."));
+        return Err(Error::new(
+            Kind::Unsupported,
+            "a partition of a vectorized table cannot be truncated alone",
+        )
+        .hint("Use DELETE, or TRUNCATE the partitioned table."));
     }
-    as_extension_owner(|| sql::execute_latest("DELETE FROM ai._lease WHERE vectorizer_id = $1", &[vectorizer.into()]))?;
+    as_extension_owner(|| {
+        sql::execute_latest("DELETE FROM ai._lease WHERE vectorizer_id = $1", &[vectorizer.into()])
+    })?;
     as_role(v.queue_owner, || sql::execute_once(&format!("TRUNCATE {}, {}", v.queue, v.failed)))?;
     if v.column.is_none() {
         as_role(v.store.owner, || sql::execute_once(&format!("TRUNCATE {}", v.store.ident)))?;

@@ -76,7 +76,9 @@ impl KeySpec {
             names.push_str(&format!(", {name}"));
             columns.push_str(&format!(", u.{name}"));
         }
-        format!("(SELECT {columns}, u.ordinality FROM unnest({arrays}) WITH ORDINALITY AS u({names}, ordinality))")
+        format!(
+            "(SELECT {columns}, u.ordinality FROM unnest({arrays}) WITH ORDINALITY AS u({names}, ordinality))"
+        )
     }
 
     /// `alias.k1, alias.k2` of a table made by `unnest`.
@@ -111,7 +113,8 @@ impl KeySpec {
         format!("({}) > ({})", self.stored_list(alias), self.parameters(first))
     }
 
-    fn parameters(&self, first: usize) -> String {
+    /// `($n::text)::type, …`: one key, one parameter a column.
+    pub fn parameters(&self, first: usize) -> String {
         self.join(", ", |i, c| format!("(${}::text)::{}", first + i, c.type_sql))
     }
 
@@ -125,8 +128,8 @@ impl KeySpec {
     }
 
     fn json(&self, value: impl Fn(&KeyColumn) -> String) -> String {
-        let pairs =
-            self.join(", ", |_, c| format!("{}::text, {}", pgrx::spi::quote_literal(&c.stored_name), value(c)));
+        let pairs = self
+            .join(", ", |_, c| format!("{}::text, {}", pgrx::spi::quote_literal(&c.stored_name), value(c)));
         format!("jsonb_build_object({pairs})")
     }
 }

@@ -55,7 +55,10 @@ pub fn renew(leases: Vec<i64>, duration: Duration) -> Result<()> {
 
 /// Removes a lease whose vectorizer cannot be read any more.
 pub fn drop_lease(lease: &Lease) -> Result<()> {
-    sql::execute("DELETE FROM ai._lease WHERE id = $1 AND token = $2", &[lease.id.into(), lease.token.into()])?;
+    sql::execute(
+        "DELETE FROM ai._lease WHERE id = $1 AND token = $2",
+        &[lease.id.into(), lease.token.into()],
+    )?;
     Ok(())
 }
 

@@ -30,12 +30,21 @@ pub fn require_select(v: &Vectorizer) -> Result<()> {
     if allowed {
         return Ok(());
     }
-    Err(Error::new(Kind::InsufficientPrivilege, format!("permission denied for the store of vectorizer \"{}\"", v.name))
-        .hint(format!("GRANT SELECT ON {} TO …;", v.store.ident)))
+    Err(Error::new(
+        Kind::InsufficientPrivilege,
+        format!("permission denied for the store of vectorizer \"{}\"", v.name),
+    )
+    .hint(format!("GRANT SELECT ON {} TO …;", v.store.ident)))
 }
 
 /// The `k` nearest chunks, with the rights of the caller.
-pub fn find(v: &Vectorizer, pgvector: &Pgvector, opclass: Opclass, vector: &[f32], k: i32) -> Result<Vec<Found>> {
+pub fn find(
+    v: &Vectorizer,
+    pgvector: &Pgvector,
+    opclass: Opclass,
+    vector: &[f32],
+    k: i32,
+) -> Result<Vec<Found>> {
     let (operator, score) = match opclass {
         Opclass::Cosine => ("<=>", "1 - (distance)"),
         Opclass::Ip => ("<#>", "-(distance)"),

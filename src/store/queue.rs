@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use pgrx::{PgSqlErrorCode, Uuid};
 use pgrx::datum::DatumWithOid;
+use pgrx::{PgSqlErrorCode, Uuid};
 
 use super::catalog::Vectorizer;
 use super::key::{Key, columns_of};
@@ -215,7 +215,9 @@ fn read_dirty(v: &Vectorizer, template_columns: &[String], keys: &[Key]) -> Resu
     let first_source_key = Ident::new(&v.key.columns[0].source_name);
     let (inner, outer) = text_columns(v, template_columns);
     let existing = match v.column {
-        Some(_) => "LEFT JOIN LATERAL (SELECT NULL::int4[] AS seqs, NULL::text[] AS hashes) e ON true".to_owned(),
+        Some(_) => {
+            "LEFT JOIN LATERAL (SELECT NULL::int4[] AS seqs, NULL::text[] AS hashes) e ON true".to_owned()
+        }
         None => format!(
             "LEFT JOIN LATERAL (
                SELECT array_agg(st.chunk_seq ORDER BY st.chunk_seq) AS seqs,
@@ -302,7 +304,8 @@ fn claim_backfill(
         if let Some((_, last)) = page.rows.last() {
             cursors.backfill = Some(last.key.clone());
         }
-        let rows: Vec<ClaimedRow> = page.rows.into_iter().filter(|(skip, _)| !skip).map(|(_, row)| row).collect();
+        let rows: Vec<ClaimedRow> =
+            page.rows.into_iter().filter(|(skip, _)| !skip).map(|(_, row)| row).collect();
         if !rows.is_empty() || cursors.scanned {
             return Ok(rows);
         }
@@ -310,7 +313,12 @@ fn claim_backfill(
     Ok(Vec::new())
 }
 
-fn backfill_page(v: &Vectorizer, template_columns: &[String], limit: usize, after: Option<&Key>) -> Result<Page> {
+fn backfill_page(
+    v: &Vectorizer,
+    template_columns: &[String],
+    limit: usize,
+    after: Option<&Key>,
+) -> Result<Page> {
     let width = v.key.width();
     let condition = after.map_or(String::new(), |_| format!("WHERE {}", v.key.source_after("s", 2)));
     let (inner, outer) = text_columns(v, template_columns);

@@ -67,10 +67,10 @@ pub fn insert(new: &NewVectorizer<'_>) -> Result<()> {
     )?;
     sql::execute("INSERT INTO ai._vectorizer_control (vectorizer_id) VALUES ($1)", &[new.id.into()])?;
     sql::execute("INSERT INTO ai._vectorizer_counters (vectorizer_id) VALUES ($1)", &[new.id.into()])?;
-    sql::execute("INSERT INTO ai._vectorizer_cursor (vectorizer_id, scanned) VALUES ($1, $2)", &[
-        new.id.into(),
-        new.scanned.into(),
-    ])?;
+    sql::execute(
+        "INSERT INTO ai._vectorizer_cursor (vectorizer_id, scanned) VALUES ($1, $2)",
+        &[new.id.into(), new.scanned.into()],
+    )?;
     Ok(())
 }
 

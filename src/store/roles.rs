@@ -10,8 +10,7 @@ use crate::error::{Error, Kind, Result};
 /// The caller must own the table, be a member of the role that does, or be a superuser.
 pub fn require_ownership(relation: &Relation) -> Result<()> {
     // SAFETY: plain look-ups in the role caches.
-    let allowed =
-        unsafe { pg_sys::superuser() || pg_sys::is_member_of_role(current_role(), relation.owner) };
+    let allowed = unsafe { pg_sys::superuser() || pg_sys::is_member_of_role(current_role(), relation.owner) };
     if allowed {
         return Ok(());
     }
@@ -31,8 +30,10 @@ pub fn name_of(relation: pg_sys::Oid) -> Result<(String, String)> {
 }
 
 pub fn name_by_oid(role: pg_sys::Oid) -> Result<String> {
-    sql::query_one("SELECT rolname::text FROM pg_catalog.pg_roles WHERE oid = $1", &[role.into()], |row| row.value(1))?
-        .ok_or_else(|| Error::new(Kind::UndefinedObject, "the role does not exist"))
+    sql::query_one("SELECT rolname::text FROM pg_catalog.pg_roles WHERE oid = $1", &[role.into()], |row| {
+        row.value(1)
+    })?
+    .ok_or_else(|| Error::new(Kind::UndefinedObject, "the role does not exist"))
 }
 
 /// The role that the session acts as, by name.
@@ -41,7 +42,10 @@ pub fn current_name() -> Result<String> {
 }
 
 pub fn is_temporary(relation: pg_sys::Oid) -> Result<bool> {
-    exists("SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = $1 AND relpersistence = 't')", &[relation.into()])
+    exists(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = $1 AND relpersistence = 't')",
+        &[relation.into()],
+    )
 }
 
 pub fn schema_exists(schema: &str) -> Result<bool> {

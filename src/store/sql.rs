@@ -121,7 +121,8 @@ pub fn exists_latest(statement: &str, args: &[DatumWithOid<'_>]) -> Result<bool>
 
 fn run_latest(statement: &str, args: &[DatumWithOid<'_>]) -> Result<u64> {
     let mut types: Vec<pg_sys::Oid> = args.iter().map(DatumWithOid::oid).collect();
-    let mut values: Vec<pg_sys::Datum> = args.iter().map(|arg| arg.datum().map_or(pg_sys::Datum::null(), |d| d.sans_lifetime())).collect();
+    let mut values: Vec<pg_sys::Datum> =
+        args.iter().map(|arg| arg.datum().map_or(pg_sys::Datum::null(), |d| d.sans_lifetime())).collect();
     let nulls: Vec<std::ffi::c_char> =
         args.iter().map(|arg| if arg.datum().is_some() { b' ' } else { b'n' } as std::ffi::c_char).collect();
     let kept = LATEST_PLANS.with_borrow(|plans| plans.get(statement).copied());

@@ -53,8 +53,16 @@ pub fn counts(v: &Vectorizer) -> Result<Counts> {
         (_, true) => ("0::int8".to_owned(), Vec::new()),
         (cursor, false) => {
             let after = cursor.as_ref().map_or("true".to_owned(), |_| v.key.source_after("s", 1));
-            let args = cursor.iter().flatten().map(|part| part.as_str().into()).collect::<Vec<DatumWithOid>>();
-            (format!("(SELECT count(*) FROM {} s WHERE {after} AND NOT ({}))", v.source.scan(), settled(v)), args)
+            let args =
+                cursor.iter().flatten().map(|part| part.as_str().into()).collect::<Vec<DatumWithOid>>();
+            (
+                format!(
+                    "(SELECT count(*) FROM {} s WHERE {after} AND NOT ({}))",
+                    v.source.scan(),
+                    settled(v)
+                ),
+                args,
+            )
         }
     };
     let statement = format!(
@@ -78,7 +86,11 @@ pub fn counts(v: &Vectorizer) -> Result<Counts> {
 fn settled(v: &Vectorizer) -> String {
     let embedded = match &v.column {
         Some(column) => format!("s.{} IS NOT NULL", Ident::new(column)),
-        None => format!("EXISTS (SELECT FROM {} st WHERE {})", v.store.ident, v.key.stored_matches_source("st", "s")),
+        None => format!(
+            "EXISTS (SELECT FROM {} st WHERE {})",
+            v.store.ident,
+            v.key.stored_matches_source("st", "s")
+        ),
     };
     format!(
         "{embedded} OR EXISTS (SELECT FROM {} q WHERE {}) OR EXISTS (SELECT FROM {} f WHERE {})",
@@ -114,7 +126,11 @@ pub fn records(v: &Vectorizer) -> Result<Vec<Record>> {
     let (embedded, at) = match &v.column {
         Some(column) => (format!("s.{} IS NOT NULL", Ident::new(column)), "NULL::timestamptz".to_owned()),
         None => (
-            format!("EXISTS (SELECT FROM {} st WHERE {})", v.store.ident, v.key.stored_matches_source("st", "s")),
+            format!(
+                "EXISTS (SELECT FROM {} st WHERE {})",
+                v.store.ident,
+                v.key.stored_matches_source("st", "s")
+            ),
             format!(
                 "(SELECT max(st.embedded_at) FROM {} st WHERE {})",
                 v.store.ident,

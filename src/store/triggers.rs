@@ -59,7 +59,8 @@ unsafe fn stored_alike(fcinfo: pg_sys::FunctionCallInfo) -> bool {
         if length == -1 {
             let (a, b) = (old.value.cast_mut_ptr::<u8>(), new.value.cast_mut_ptr::<u8>());
             if is_on_disk(a) && is_on_disk(b) {
-                return std::slice::from_raw_parts(a, TOAST_POINTER) == std::slice::from_raw_parts(b, TOAST_POINTER)
+                return std::slice::from_raw_parts(a, TOAST_POINTER)
+                    == std::slice::from_raw_parts(b, TOAST_POINTER)
                     || datum_image_eq(old.value, new.value, by_value, i32::from(length));
             }
         }
@@ -75,5 +76,7 @@ const TOAST_POINTER: usize = 2 + size_of::<pg_sys::varatt_external>();
 /// `value` points to a varlena.
 unsafe fn is_on_disk(value: *const u8) -> bool {
     // SAFETY: an external varlena starts with 0x01 (little endian) and then its tag.
-    unsafe { pgrx::varatt_is_1b_e(value.cast()) && *value.add(1) == pg_sys::vartag_external::VARTAG_ONDISK as u8 }
+    unsafe {
+        pgrx::varatt_is_1b_e(value.cast()) && *value.add(1) == pg_sys::vartag_external::VARTAG_ONDISK as u8
+    }
 }

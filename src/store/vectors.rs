@@ -67,8 +67,11 @@ pub fn clear<'a>(v: &Vectorizer, keys: impl Iterator<Item = &'a Key>) -> Result<
 }
 
 fn delete(v: &Vectorizer, rows: &[RowWrite<'_>]) -> Result<()> {
-    let gone: Vec<(&Key, i32)> =
-        rows.iter().filter(|row| !row.clear).flat_map(|row| row.chunks.deletes.iter().map(|seq| (row.key, *seq))).collect();
+    let gone: Vec<(&Key, i32)> = rows
+        .iter()
+        .filter(|row| !row.clear)
+        .flat_map(|row| row.chunks.deletes.iter().map(|seq| (row.key, *seq)))
+        .collect();
     if gone.is_empty() {
         return Ok(());
     }
@@ -98,8 +101,12 @@ fn renumber(v: &Vectorizer, rows: &[RowWrite<'_>]) -> Result<()> {
     let matches = v.key.stored_matches_unnested("st", "u");
     let store = &v.store.ident;
     for statement in [
-        format!("UPDATE {store} st SET chunk_seq = -1 - u.new FROM {unnest} u WHERE {matches} AND st.chunk_seq = u.old"),
-        format!("UPDATE {store} st SET chunk_seq = u.new FROM {unnest} u WHERE {matches} AND st.chunk_seq = -1 - u.new"),
+        format!(
+            "UPDATE {store} st SET chunk_seq = -1 - u.new FROM {unnest} u WHERE {matches} AND st.chunk_seq = u.old"
+        ),
+        format!(
+            "UPDATE {store} st SET chunk_seq = u.new FROM {unnest} u WHERE {matches} AND st.chunk_seq = -1 - u.new"
+        ),
     ] {
         let mut args = key_args(v, moved.iter().map(|(key, _, _)| *key));
         args.push(moved.iter().map(|(_, old, _)| *old).collect::<Vec<_>>().into());
@@ -135,7 +142,9 @@ fn insert(v: &Vectorizer, pgvector: &Pgvector, rows: &[RowWrite<'_>]) -> Result<
     let mut args = key_args(v, chunks.iter().map(|(key, _)| *key));
     // Time-ordered identifiers go to the right end of their index; random ones, the default of
     // the column, would dirty a page each.
-    args.push(chunks.iter().map(|_| Uuid::from_bytes(*uuid::Uuid::now_v7().as_bytes())).collect::<Vec<_>>().into());
+    args.push(
+        chunks.iter().map(|_| Uuid::from_bytes(*uuid::Uuid::now_v7().as_bytes())).collect::<Vec<_>>().into(),
+    );
     args.push(chunks.iter().map(|(_, chunk)| chunk.seq).collect::<Vec<_>>().into());
     args.push(chunks.iter().map(|(_, chunk)| chunk.text.as_str()).collect::<Vec<_>>().into());
     args.push(chunks.iter().map(|(_, chunk)| chunk.hash.as_slice()).collect::<Vec<_>>().into());
@@ -160,7 +169,8 @@ pub fn lock_rows<'a>(v: &Vectorizer, keys: impl Iterator<Item = &'a Key> + Clone
         v.source.scan(),
         v.key.source_matches_unnested("s", "u"),
     );
-    let locked: HashSet<Key> = read(&format!("{rows} FOR NO KEY UPDATE OF s SKIP LOCKED"))?.into_iter().collect();
+    let locked: HashSet<Key> =
+        read(&format!("{rows} FOR NO KEY UPDATE OF s SKIP LOCKED"))?.into_iter().collect();
     Ok(read(&rows)?.into_iter().filter(|key| !locked.contains(key)).collect())
 }
 

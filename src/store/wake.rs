@@ -140,7 +140,9 @@ pub fn register(role: Role, database: pg_sys::Oid) -> bool {
             SHARED.get().launcher.store(latch, Ordering::Release);
             true
         }
-        Role::Scheduler => slot_for(database).map(|slot| slot.scheduler.store(latch, Ordering::Release)).is_some(),
+        Role::Scheduler => {
+            slot_for(database).map(|slot| slot.scheduler.store(latch, Ordering::Release)).is_some()
+        }
         Role::Worker => slot_for(database).is_some_and(|slot| {
             slot.workers
                 .iter()
@@ -179,7 +181,8 @@ pub fn wake_workers(database: pg_sys::Oid) {
 
 /// Workers in the whole cluster.
 pub fn workers() -> usize {
-    let taken = |slot: &Slot| slot.workers.iter().filter(|worker| worker.load(Ordering::Acquire) != 0).count();
+    let taken =
+        |slot: &Slot| slot.workers.iter().filter(|worker| worker.load(Ordering::Acquire) != 0).count();
     SHARED.get().slots.iter().map(taken).sum()
 }
 

@@ -43,9 +43,11 @@ impl Served {
     pub fn open(v: &Vectorizer, settings: &Settings) -> Result<Self, Failure> {
         let pipeline = Pipeline::new(&v.config).map_err(|e| Failure::config(e.message, e.hint))?;
         let embedder = provider::open(&v.config.embedding, settings)?;
-        let dimensions = v.config.embedding.dimensions().map(|n| n as usize).or(embedder.dimensions()).unwrap_or(0);
+        let dimensions =
+            v.config.embedding.dimensions().map(|n| n as usize).or(embedder.dimensions()).unwrap_or(0);
         let processing = &v.config.processing;
-        let concurrency = processing.concurrency.map_or(embedder.default_concurrency(), |n| n as usize).max(1);
+        let concurrency =
+            processing.concurrency.map_or(embedder.default_concurrency(), |n| n as usize).max(1);
         let batch_size =
             processing.batch_size.map_or(DEFAULT_BATCH.min(embedder.limits().inputs), |n| n as usize).max(1);
         let now = Instant::now();

@@ -38,7 +38,9 @@ fn build_next() -> Result<bool> {
     for statement in &statements {
         if let Err(error) = indexes::run_top_level(statement) {
             pgrx::log!("autovector indexer: vectorizer \"{}\": {error}", v.name);
-            transaction(|| control::log_error(v.id, "index build failed", json!({ "error_reason": error.message })))?;
+            transaction(|| {
+                control::log_error(v.id, "index build failed", json!({ "error_reason": error.message }))
+            })?;
             return Ok(false);
         }
     }

@@ -69,7 +69,20 @@ pub fn wait(timeout: Duration, readable: Option<std::os::fd::RawFd>) -> Woken {
         unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
     }
     pgrx::check_for_interrupts!();
-    Woken { latch: happened & pg_sys::WL_LATCH_SET != 0, readable: happened & pg_sys::WL_SOCKET_READABLE != 0 }
+    Woken {
+        latch: happened & pg_sys::WL_LATCH_SET != 0,
+        readable: happened & pg_sys::WL_SOCKET_READABLE != 0,
+    }
+}
+
+/// Sleeps until the descriptor is readable or `timeout` is over; wake-ups stay for the next
+/// `wait`. For short times: SIGTERM counts only afterwards.
+pub fn rest(timeout: Duration, readable: Option<std::os::fd::RawFd>) {
+    // poll(2) passes over negative descriptors.
+    let mut poll = libc::pollfd { fd: readable.unwrap_or(-1), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid pollfd. An interrupted call only makes the sleep shorter.
+    unsafe { libc::poll(&mut poll, 1, timeout.as_micros().div_ceil(1000) as i32) };
+    pgrx::check_for_interrupts!();
 }
 
 /// Reads the configuration file again if SIGHUP came; true when it did.

@@ -24,6 +24,9 @@ use crate::store::{catalog, leases, work};
 /// After a lock that somebody else holds.
 const RETRY_LOCKED: Duration = Duration::from_millis(500);
 const MAX_RETRY_LOCKED: Duration = Duration::from_secs(10);
+/// Between two rounds that find nothing to claim. Every commit wakes the worker, also those of
+/// paused vectorizers: without a rest a busy table would keep a processor busy for nothing.
+const FRUITLESS_REST: Duration = Duration::from_millis(5);
 const LOG_AS: &str = "autovector worker";
 
 struct Worker {
@@ -38,6 +41,8 @@ struct Worker {
     turn: i32,
     last_work: Instant,
     last_renewal: Instant,
+    /// The last round that found nothing to claim.
+    last_fruitless: Option<Instant>,
 }
 
 #[pg_guard]
@@ -48,7 +53,8 @@ pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
     session::connect(database);
     session::describe(LOG_AS);
     process::register(Role::Worker, database);
-    let threads = Threads::new().unwrap_or_else(|error| pgrx::error!("autovector cannot create an eventfd: {error}"));
+    let threads =
+        Threads::new().unwrap_or_else(|error| pgrx::error!("autovector cannot create an eventfd: {error}"));
     let identity = session::identity().unwrap_or_else(|error| pgrx::error!("{error}"));
     let now = Instant::now();
     let mut worker = Worker {
@@ -62,6 +68,7 @@ pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
         turn: 0,
         last_work: now,
         last_renewal: now,
+        last_fruitless: None,
     };
     while worker.round() {}
 }
@@ -69,8 +76,10 @@ pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
 impl Worker {
     /// One turn of the loop; false when the process may end.
     fn round(&mut self) -> bool {
+        self.rest();
+        let claimed_before = self.next_batch;
         match self.claim_all() {
-            Ok(true) => {}
+            Ok(true) => self.last_fruitless = (self.next_batch == claimed_before).then(Instant::now),
             Ok(false) => return false,
             Err(error) => {
                 pgrx::log!("{LOG_AS}: {error}");
@@ -95,7 +104,8 @@ impl Worker {
         }
         while let Some((id, embedded)) = self.threads.next() {
             if let Some(batch) = self.in_flight.remove(&id) {
-                let deferred = Deferred { batch, embedded, replace: false, attempts: 0, next: Instant::now() };
+                let deferred =
+                    Deferred { batch, embedded, replace: false, attempts: 0, next: Instant::now() };
                 self.complete(deferred);
             }
         }
@@ -103,6 +113,15 @@ impl Worker {
         self.renew_leases();
         self.forget_idle(self.settings.idle_timeout);
         true
+    }
+
+    /// Sits out what is left of the rest after a fruitless round; results end it at once.
+    fn rest(&self) {
+        let left =
+            self.last_fruitless.map_or(Duration::ZERO, |last| FRUITLESS_REST.saturating_sub(last.elapsed()));
+        if !left.is_zero() {
+            process::rest(left, Some(self.threads.descriptor()));
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -115,7 +134,8 @@ impl Worker {
         if self.is_idle() {
             wake = wake.min(self.settings.idle_timeout.saturating_sub(self.last_work.elapsed()));
         }
-        let locked = self.served.values().filter(|s| !s.exhausted && s.not_before > now).map(|s| s.not_before);
+        let locked =
+            self.served.values().filter(|s| !s.exhausted && s.not_before > now).map(|s| s.not_before);
         for next in self.deferred.iter().map(|deferred| deferred.next).chain(locked) {
             wake = wake.min(next.saturating_duration_since(now));
         }
@@ -127,9 +147,8 @@ impl Worker {
     /// Claims for every vectorizer that has room and work, one batch each in turn, until none is
     /// left. False when the extension is gone.
     fn claim_all(&mut self) -> Result<bool> {
-        let Some(mut runnable) = transaction(|| {
-            if session::extension_exists()? { work::runnable().map(Some) } else { Ok(None) }
-        })?
+        let Some(mut runnable) =
+            transaction(|| if session::extension_exists()? { work::runnable().map(Some) } else { Ok(None) })?
         else {
             return Ok(false);
         };
@@ -240,8 +259,11 @@ impl Worker {
     fn trouble(&mut self, id: i32, error: &Error) {
         let reason = ingest::with_hint(&error.message, error.hint.as_deref());
         pgrx::log!("{LOG_AS}: vectorizer {id}: {reason}");
-        let noted =
-            if ingest::is_configuration(error) { ingest::halt(id, &reason) } else { ingest::back_off(id, &reason) };
+        let noted = if ingest::is_configuration(error) {
+            ingest::halt(id, &reason)
+        } else {
+            ingest::back_off(id, &reason)
+        };
         log_if_failed(noted);
     }
 
@@ -264,7 +286,10 @@ impl Worker {
         match ingest::finish(vectorizer, lease, &deferred.embedded, rate, deferred.replace) {
             Ok(Completed::Rows(_)) => {}
             Ok(Completed::Stale) => {
-                pgrx::log!("{LOG_AS}: a batch of vectorizer \"{}\" came too late: its lease is gone", vectorizer.name);
+                pgrx::log!(
+                    "{LOG_AS}: a batch of vectorizer \"{}\" came too late: its lease is gone",
+                    vectorizer.name
+                );
             }
             Err(error) => match ingest::retry(&error) {
                 Retry::Soon => {

@@ -17,6 +17,8 @@ use crate::store::{databases, session, work};
 /// A worker that ends sooner has failed; the next one waits longer and longer.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// Between two looks, however often somebody wakes the scheduler.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
 
 struct Scheduler {
     database: pg_sys::Oid,
@@ -51,12 +53,18 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
         told_short: false,
     };
     let mut next_look = Instant::now();
+    let mut last_look = next_look - MIN_PAUSE;
     loop {
         process::reload_settings();
         let settings = Settings::now();
         scheduler.bury();
         // Workers hear of commits themselves; while there is one, the scheduler keeps its hours.
         if scheduler.workers.is_empty() || Instant::now() >= next_look {
+            if last_look.elapsed() < MIN_PAUSE {
+                // Commits of paused vectorizers come here too; a rest bounds what they cost.
+                process::rest(MIN_PAUSE - last_look.elapsed(), None);
+            }
+            last_look = Instant::now();
             match scheduler.look(&settings) {
                 Ok(Some(pause)) => next_look = Instant::now() + pause,
                 Ok(None) => {
@@ -69,7 +77,10 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
                 }
             }
         }
-        process::wait(next_look.saturating_duration_since(Instant::now()).max(Duration::from_millis(10)), None);
+        process::wait(
+            next_look.saturating_duration_since(Instant::now()).max(Duration::from_millis(10)),
+            None,
+        );
     }
 }
 
@@ -147,8 +158,12 @@ impl Scheduler {
         self.indexer = None;
         match transaction(indexing::next_due) {
             Ok(Some(_)) => {
-                self.indexer =
-                    process::start("autovector indexer", "autovector_indexer_main", self.database, &self.name);
+                self.indexer = process::start(
+                    "autovector indexer",
+                    "autovector_indexer_main",
+                    self.database,
+                    &self.name,
+                );
             }
             Ok(None) => {}
             Err(error) => pgrx::log!("autovector scheduler: {error}"),

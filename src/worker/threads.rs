@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use autovector_domain::failure::Failure;
 
 use crate::services::batch::{self, Batch, Embedded};
-use crate::store::latch::with_signals_blocked;
 use crate::store::completion::{FinishedRow, Outcome, Usage};
+use crate::store::latch::with_signals_blocked;
 
 /// Threads of one worker process; a thread waits for one request at a time.
 const MAX_THREADS: usize = 64;

@@ -1,69 +1,87 @@
-//! `cargo bench-all`: every benchmark of the workspace, against the extension
-//! as it is packaged.
+//! `cargo bench-all`: the benchmarks, against the extension as it is packaged.
 //!
-//! What is measured and how is in the packages' `benches/`.
+//! Builds, installs and starts; what is measured and how is in the program
+//! `bench` of the cluster tests.
 
-use std::path::Path;
+use std::fs;
+use std::process::Command;
 
 use crate::arguments::Arguments;
+use crate::cluster::require_reach;
 use crate::extension::Profile;
 use crate::failure::Failure;
 use crate::identity::Identity;
+use crate::postgres::Postgres;
 use crate::process;
-use crate::setup;
+use crate::setup::{self, Toolbox};
 use crate::verify::{CLUSTER_TESTS, cargo_with_server};
 
-/// Packages that may have benchmarks, with their directories.
-const WITHOUT_SERVER: &[(&str, &str)] =
-    &[("autovector-domain", "crates/domain"), ("autovector-providers", "crates/providers")];
-const WITH_SERVER: (&str, &str) = (CLUSTER_TESTS, "pgrx-tests");
+/// Words for the program `bench`: names of cases and options, separated by spaces.
+pub const WORDS: &str = "AUTOVECTOR_BENCH";
 
-/// `cargo bench-all`.
+/// `cargo bench-all`: on PostgreSQL 18 unless another is asked for.
 ///
 /// # Errors
-/// The set-up, a build or a benchmark fails, or there is none.
+/// The set-up, a build or a case fails. A bar that is not reached is no error:
+/// it stands in the table.
 pub fn command(arguments: Arguments) -> Result<(), Failure> {
+    let words = std::env::var(WORDS).unwrap_or_default();
     let toolbox = setup::run(&arguments, &[18])?;
-    let root = toolbox.paths.root();
-    let mut ran = 0;
-    for (package, _) in WITHOUT_SERVER.iter().filter(|(_, directory)| has_benches(&root.join(directory))) {
-        let mut bench = toolbox.equip(process::cargo());
-        bench.args(["bench", "--package", package, "--bench", "*"]);
-        process::watched(&mut bench, |_| false)?;
-        ran += 1;
-    }
-    if has_benches(&root.join(WITH_SERVER.1)) {
-        for server in &toolbox.servers {
-            process::watched(&mut toolbox.install_command(server, Profile::Release, &[]), |_| false)?;
-            let identity = Identity::current()?;
-            let mut bench = cargo_with_server(&toolbox, identity);
-            bench.args(["bench", "--package", WITH_SERVER.0, "--bench", "*"]);
-            bench.env("AUTOVECTOR_PG_CONFIG", &server.pg_config);
-            process::watched(&mut bench, |_| false)?;
-            ran += 1;
-        }
-    }
-    if ran == 0 {
-        return Err(Failure::new("no package of the workspace has a directory benches"));
+    let identity = Identity::current()?;
+    for server in &toolbox.servers {
+        require_reach(identity, &server.program("postgres"))?;
+        process::watched(&mut toolbox.install_command(server, Profile::Release, &[]), |_| false)?;
+        process::watched(&mut run(&toolbox, identity, server, &words)?, |_| false)?;
     }
     Ok(())
 }
 
-fn has_benches(package: &Path) -> bool {
-    std::fs::read_dir(package.join("benches")).is_ok_and(|mut entries| entries.next().is_some())
+/// The command that runs the program for `server`.
+fn run(toolbox: &Toolbox, identity: &Identity, server: &Postgres, words: &str) -> Result<Command, Failure> {
+    // The account that runs the program may have nothing else that it can write.
+    let results = toolbox.paths.target().join("bench");
+    fs::create_dir_all(&results).map_err(Failure::io(results.display()))?;
+    identity.hand_over(&results)?;
+    let mut bench = cargo_with_server(toolbox, identity);
+    bench.args(["run", "--release", "--package", CLUSTER_TESTS, "--bin", "bench", "--"]);
+    bench.args(words.split_whitespace());
+    bench.env("AUTOVECTOR_PG_CONFIG", &server.pg_config);
+    bench.env("AUTOVECTOR_BENCH_RESULTS", results.join("results.json"));
+    Ok(bench)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paths::Paths;
 
     #[test]
-    fn a_package_without_benchmarks_is_passed_over() {
-        let package = std::env::temp_dir().join(format!("xtask-bench-{}", std::process::id()));
-        std::fs::create_dir_all(package.join("benches")).unwrap();
-        assert!(!has_benches(&package));
-        std::fs::write(package.join("benches/a.rs"), "").unwrap();
-        assert!(has_benches(&package));
-        std::fs::remove_dir_all(&package).unwrap();
+    fn the_program_is_told_the_server_the_cases_and_where_to_write() {
+        let target = std::env::temp_dir().join(format!("xtask-bench-{}", std::process::id()));
+        let toolbox = Toolbox {
+            paths: Paths::at("/r", &target),
+            servers: Vec::new(),
+            cargo_pgrx: "/t/cargo-pgrx".into(),
+        };
+        let server = Postgres {
+            pg_config: "/x/pg_config".into(),
+            major: 18,
+            version: "18.0".into(),
+            bin: "/x".into(),
+            modules: "/x".into(),
+            extensions: "/x".into(),
+            headers: "/x".into(),
+        };
+        let command = run(&toolbox, &Identity::Caller, &server, " memory  --scale 0.1 ").unwrap();
+        let shown = process::shown(&command);
+        assert!(shown.contains("AUTOVECTOR_PG_CONFIG=/x/pg_config"), "{shown}");
+        assert!(shown.contains("bench/results.json") && target.join("bench").is_dir(), "{shown}");
+        assert!(
+            shown.ends_with(
+                "run --release --package autovector-cluster-tests --bin bench -- memory --scale 0.1"
+            ),
+            "{shown}"
+        );
+        fs::remove_dir_all(&target).unwrap();
     }
 }

@@ -199,7 +199,7 @@ impl Plan {
     fn load(self, pool: &Arc<ThreadPool>) -> Result<Model, Failure> {
         let max_tokens = self.info.max_tokens;
         let (network, modules, vocabulary) = match self.source {
-            Source::Static { directory } => return Ok(Model::Static(StaticModel::open(&directory)?)),
+            Source::Static { directory } => return Ok(Model::Static(Box::new(StaticModel::open(&directory)?))),
             Source::Transformer { modules, architecture, weights } => {
                 let mapped = Weights::open(&weights)?;
                 (Network::build(&architecture, &weights, &mapped)?, modules, architecture.vocabulary)
@@ -211,7 +211,7 @@ impl Plan {
         };
         let cut = Cut { limit: Some(max_tokens), special: true, lowercase: modules.lowercase };
         let tokens = Tokens::open(&modules.encoder.join("tokenizer.json"), vocabulary, cut)?;
-        Transformer::new(network, tokens, modules, max_tokens, pool).map(Model::Transformer)
+        Transformer::new(network, tokens, modules, max_tokens, pool).map(|model| Model::Transformer(Box::new(model)))
     }
 }
 
@@ -223,8 +223,8 @@ fn dimensions(path: &Path, found: usize) -> Result<u32, Failure> {
 }
 
 enum Model {
-    Transformer(Transformer),
-    Static(StaticModel),
+    Transformer(Box<Transformer>),
+    Static(Box<StaticModel>),
 }
 
 impl Model {
@@ -243,7 +243,9 @@ struct Loaded {
 }
 
 /// The models of this process, by directory and state of the files.
-static MODELS: Mutex<Option<HashMap<(PathBuf, State), Weak<Loaded>>>> = Mutex::new(None);
+type Models = HashMap<(PathBuf, State), Weak<Loaded>>;
+
+static MODELS: Mutex<Option<Models>> = Mutex::new(None);
 
 fn load_once(path: PathBuf) -> Result<Arc<Loaded>, Failure> {
     // Held while loading, so that two threads that want one model load it once.

@@ -1,0 +1,72 @@
+//! Case `end-to-end`: a whole first pass, from the commit of `ai.create_vectorizer` until
+//! everything is embedded, over HTTP with a provider that takes its time. Beside it the rows
+//! that came out are copied into a table of the same shape: what the disk alone would take.
+
+use std::time::{Duration, Instant};
+
+use autovector_cluster_tests::Sql;
+
+use crate::{
+    report::{Bar, Figure},
+    workbench::{self, Order},
+};
+
+const ROWS: usize = 20_000;
+const ROUNDS: usize = 3;
+const DIMENSIONS: usize = 1536;
+const LATENCY: Duration = Duration::from_millis(50);
+/// Rows a second.
+const BAR: f64 = 3_000.0;
+
+const VARIANTS: [(u32, u32); 4] = [(64, 4), (256, 8), (512, 4), (1024, 8)];
+
+/// With default settings.
+pub fn defaults(order: &Order) -> Vec<Figure> {
+    vec![first_passes(order, "default processing", "").bar(Bar::MedianAtLeast(BAR))]
+}
+
+/// With some values of `ai.processing_default`.
+pub fn variants(order: &Order) -> Vec<Figure> {
+    let figure = |(size, concurrency): (u32, u32)| {
+        let processing = format!("batch_size => {size}, concurrency => {concurrency}");
+        first_passes(order, &processing, &format!(", processing => ai.processing_default({processing})"))
+    };
+    VARIANTS.into_iter().map(figure).collect()
+}
+
+fn first_passes(order: &Order, what: &str, more: &str) -> Figure {
+    let rows = order.scaled(ROWS, 1_000);
+    let mut scene = workbench::scene(workbench::settings());
+    scene.provider.set_latency(LATENCY);
+    workbench::table(&mut scene.db, "docs", rows, "repeat(md5(i::text) || ' ', 6)");
+    let embedding = workbench::scripted(&scene, DIMENSIONS);
+    let file = scene.cluster.directory().join("rows").display().to_string();
+    let (mut passes, mut copies) = (Vec::new(), Vec::new());
+    let rounds = order.scaled(ROUNDS, 2);
+    for round in 0..rounds {
+        scene.db.batch("checkpoint");
+        workbench::vectorize(&mut scene.db, "docs", &embedding, more);
+        let started = Instant::now();
+        workbench::wait(&mut scene.db, "docs");
+        passes.push(rows as f64 / started.elapsed().as_secs_f64());
+        workbench::expect_rows(&mut scene.db, "docs_embedding_store", rows);
+
+        let save = format!("copy docs_embedding_store to '{file}' (format binary)");
+        let create = "create table copied (like docs_embedding_store including all)";
+        workbench::each(&mut scene.db, &[&save, create, "checkpoint"]);
+        let started = Instant::now();
+        scene.db.batch(&format!("copy copied from '{file}' (format binary)"));
+        copies.push(rows as f64 / started.elapsed().as_secs_f64());
+        scene.db.batch("drop table copied");
+        scene.db.exec("select ai.drop_vectorizer('docs', drop_all => true)", &[]);
+        order.say(&format!(
+            "{what}, round {} of {rounds}: {:.0} rows/s, at most {} requests at once; COPY {:.0} rows/s",
+            round + 1,
+            passes[round],
+            scene.provider.most_in_flight(),
+            copies[round],
+        ));
+    }
+    let what = format!("{DIMENSIONS} dims, {} ms a request, {what} / COPY", LATENCY.as_millis());
+    Figure::new(order.name, what, "rows/s", passes).beside(copies)
+}
