@@ -37,6 +37,7 @@ pub extern "C-unwind" fn _PG_init() {
     reserve_prefix();
     if preloading && !upgrading {
         store::wake::init();
+        store::utility::init();
         worker::init();
     }
 }

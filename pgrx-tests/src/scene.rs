@@ -114,15 +114,22 @@ impl Scene {
 }
 
 /// Waits until the vectorizer has nothing left to do; shows its state when it takes too long.
+/// Nobody else changes rows meanwhile, so nothing may be pending when the wait is over.
 pub fn settle(db: &mut Client, vectorizer: &str) {
     let timeout = format!("{} s", SETTLES_WITHIN.as_secs());
     let done: bool =
         db.one("select ai.wait_for_vectorizer($1::text, $2::text::interval)", &[&vectorizer, &timeout]);
-    if !done {
+    let pending: Option<i64> =
+        db.one("select rows_pending from ai.vectorizer_status where name = $1", &[&vectorizer]);
+    if !done || pending != Some(0) {
         let status: Vec<String> = db.all("select to_jsonb(s)::text from ai.vectorizer_status s", &[]);
         let errors: Vec<String> =
             db.all("select to_jsonb(e)::text from ai.vectorizer_errors e limit 20", &[]);
-        panic!("{vectorizer} is not quiet after {timeout}:\n{}\n{}", status.join("\n"), errors.join("\n"));
+        panic!(
+            "{vectorizer}: ai.wait_for_vectorizer said {done} and left {pending:?} rows:\n{}\n{}",
+            status.join("\n"),
+            errors.join("\n")
+        );
     }
 }
 

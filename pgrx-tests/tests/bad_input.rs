@@ -119,7 +119,7 @@ fn embedding_must_be_possible() {
         &mut scene,
         &embedding("ai.embedding_openai('m', 8, base_url => 'file:///etc/passwd')"),
         "22023",
-        &["file"],
+        &["base_url"],
     );
     spec_refused(
         &mut scene,
@@ -134,6 +134,27 @@ fn embedding_must_be_possible() {
     refused(&mut scene, &sql, "22023", &["api_key_name"]);
     assert!(!scene.db.error_of(&sql).message().contains("sk-proj-abcdef"), "the key is not repeated");
     spec_refused(&mut scene, &embedding("null"), "22023", &["embedding"]);
+    scene.finish();
+}
+
+/// Fear: an ordinary user learns from an error what is kept for superusers.
+#[test]
+fn errors_do_not_tell_where_files_are() {
+    let mut scene = scene();
+    scene.db.batch(
+        "create role nosy login; grant usage on schema ai to nosy; grant all on schema public to nosy",
+    );
+    let mut nosy = scene.cluster.connect_as("postgres", "nosy");
+    nosy.batch("create table own (id int primary key, body text)");
+    let refused = nosy.error_of("show autovector.local_model_directory");
+    assert_eq!(refused.code().code(), "42501");
+    let models = autovector_cluster_tests::paths::models();
+    for model in ["no-such-model", "../x", "..", ""] {
+        let embedding = format!("ai.embedding_local('{model}')");
+        let error = nosy.error_of(&Spec::on("own").embedding(&embedding).sql(&scene.provider));
+        let said = format!("{error:?}");
+        assert!(!said.contains(&*models.to_string_lossy()), "{said}");
+    }
     scene.finish();
 }
 

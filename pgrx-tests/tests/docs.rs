@@ -62,14 +62,15 @@ fn run(db: &mut Client, markdown: &str) -> Result<usize, Fault> {
 fn row_of(message: &SimpleQueryMessage) -> Option<String> {
     let SimpleQueryMessage::Row(row) = message else { return None };
     let columns: Vec<&str> = (0..row.len()).map(|column| row.get(column).unwrap_or_default()).collect();
-    Some(columns.join(" | "))
+    // Comments end without blanks too.
+    Some(columns.join(" | ").trim_end().to_owned())
 }
 
 /// The error at the line that PostgreSQL points to, or at the beginning of the statement.
 fn fault_of(statement: &Statement, error: &postgres::Error) -> Fault {
     let lines_before = match error.as_db_error().and_then(|db| db.position()) {
         Some(ErrorPosition::Original(position)) => {
-            let before = statement.sql.chars().take(*position as usize - 1);
+            let before = statement.sql.chars().take((*position as usize).saturating_sub(1));
             before.filter(|c| *c == '\n').count()
         }
         _ => 0,
@@ -97,14 +98,16 @@ fn every_sql_block_runs_and_returns_what_it_says() {
             Ok(statements) => eprintln!("{name}: {statements} statements"),
             Err(fault) => faults.push(fault.in_document(name)),
         }
-        check_secret(&cluster, &mut db);
+        if db.one("select to_regclass('ai.vectorizer') is not null", &[]) {
+            check_secret(&cluster, &mut db);
+        }
     }
     assert!(faults.is_empty(), "the documentation is wrong:\n{}", faults.join("\n"));
     // The examples for servers were really carried out, with the key that they name.
     let calls = provider.calls();
     let bearer = format!("Bearer {SECRET}");
-    let with_key = calls.iter().filter(|call| call.authorization.as_deref() == Some(bearer.as_str()));
-    assert!(with_key.count() > 0, "no request carried the key");
+    let has_key = calls.iter().any(|call| call.authorization.as_deref() == Some(bearer.as_str()));
+    assert!(has_key, "no request carried the key");
     assert!(calls.iter().any(|call| call.path == "/api/embed"), "no request went to Ollama");
     cluster.assert_healthy();
 }

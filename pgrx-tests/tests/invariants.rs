@@ -83,6 +83,27 @@ fn a_truncate_during_a_request_is_fast_and_final() {
     scene.finish();
 }
 
+/// Fear: a transaction with an old snapshot does not see the vector that a worker wrote since,
+/// and leaves it behind when it deletes the row.
+#[test]
+fn a_delete_with_an_old_snapshot_removes_new_vectors() {
+    for level in ["repeatable read", "serializable"] {
+        let (mut scene, gate) = held();
+        let mut user = scene.cluster.connect("postgres");
+        user.batch(&format!("begin isolation level {level}; select count(*) from docs_embedding_store"));
+        gate.release();
+        scene.settle("docs");
+        user.batch("delete from docs where id in (1, 2); update docs set id = 77 where id = 3; commit");
+        scene.settle("docs");
+        assert_eq!(
+            scene.count("select count(*) from docs_embedding_store where id in (1, 2, 3)"),
+            0,
+            "{level}"
+        );
+        scene.finish();
+    }
+}
+
 /// Fear: schema changes wait for the provider.
 #[test]
 fn schema_changes_during_a_request_are_fast() {

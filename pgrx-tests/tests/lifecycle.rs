@@ -203,6 +203,27 @@ fn pause_without_waiting_returns_at_once() {
     scene.finish();
 }
 
+/// Fear: `wait_for_vectorizer` returns while work is left, hangs, or cannot be interrupted.
+#[test]
+fn waiting_ends_with_the_work_and_not_before() {
+    let mut scene = Scene::new();
+    scene.table("docs", 300);
+    let gate = scene.provider.hold(Rule::always());
+    // The first batch comes back unfinished: its rows are no less awaited for that.
+    scene.provider.rule(Rule::always().error(503, "try again").times(1));
+    scene.vectorize(&Spec::on("docs").processing(100, 3));
+    assert!(!scene.db.one::<bool>("select ai.wait_for_vectorizer('docs', interval '300 ms')", &[]));
+    gate.wait_until_holding(1);
+    assert!(!scene.db.one::<bool>("select ai.wait_for_vectorizer('docs', interval '3 s')", &[]));
+    scene.db.batch("set statement_timeout = '300ms'");
+    assert_eq!(scene.db.error_of("select ai.wait_for_vectorizer('docs')").code().code(), "57014");
+    scene.db.batch("reset statement_timeout");
+    gate.release();
+    scene.settle("docs");
+    assert!(scene.db.one::<bool>("select ai.wait_for_vectorizer('docs', interval '0')", &[]));
+    scene.finish();
+}
+
 /// Fear: a pause that is rolled back pauses.
 #[test]
 fn a_pause_that_is_rolled_back_leaves_it_running() {

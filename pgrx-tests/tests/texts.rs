@@ -68,6 +68,21 @@ fn long_texts_are_chunked_and_only_new_chunks_are_paid_for() {
     scene.finish();
 }
 
+/// Fear: one huge text stops the batch it is in, or takes the worker's memory.
+#[test]
+fn a_huge_text_costs_at_most_itself() {
+    let mut scene = Scene::new();
+    scene.table("docs", 20);
+    scene.db.batch("update docs set body = repeat(md5(id::text) || ' ', 400000) where id in (5, 6)");
+    scene.vectorize(&Spec::on("docs"));
+    scene.settle("docs");
+    assert_eq!(scene.count("select count(*) from docs_embedding_store where id not in (5, 6)"), 18);
+    let failed: i64 = scene.count("select count(*) from ai._vectorizer_q_failed_1 where id in (5, 6)");
+    let stored: i64 = scene.count("select count(*) from docs_embedding_store where id in (5, 6)");
+    assert_eq!(failed + stored, 2, "each is embedded or failed");
+    scene.finish();
+}
+
 /// Fear: columns of a template are not watched, or their values are not the row's.
 #[test]
 fn a_template_embeds_and_watches_its_columns() {

@@ -81,7 +81,7 @@ fn note(id: i32, failure: &Option<Failure>, requests: u64) -> Result<()> {
         Some(Failure::Config { message, hint }) => control::halt(id, &with_hint(message, hint.as_deref())),
         Some(Failure::Input { message }) => control::halt(id, message),
         Some(Failure::Request { message, retry_after }) => {
-            let errors = control::read(id)?.map_or(0, |control| control.consecutive_errors.max(0) as u32);
+            let errors = control::read(id)?.map_or(0, |control| control.consecutive_errors.max(0) as u32) + 1;
             control::back_off(id, message, backoff::delay(errors, *retry_after, rand::random()))
         }
     }

@@ -253,7 +253,7 @@ fn check_target(target: &Target) -> Result<()> {
 fn check_provider(embedding: &Embedding, settings: &Settings) -> Result<()> {
     if let Embedding::OpenAi(openai) = embedding {
         let missing = (provider::surroundings(settings).secrets)(&openai.api_key_name).is_none();
-        if missing && openai.base_url.is_none() {
+        if missing && openai.needs_key() {
             pgrx::warning!(
                 "API key \"{}\" is not set; put it into the environment of the server or into a file of that name in autovector.secrets_directory",
                 openai.api_key_name

@@ -132,18 +132,25 @@ fn with_reader(relation: pg_sys::Relation, vectorizer: i32, attnums: &[i16], bod
     let reader = READERS
         .with_borrow_mut(|readers| readers.remove(&(table, vectorizer)))
         .unwrap_or_else(|| build_reader(relation, vectorizer, attnums));
-    body(&reader);
+    if !reader.is_empty() {
+        body(&reader);
+    }
     READERS.with_borrow_mut(|readers| readers.insert((table, vectorizer), reader));
 }
 
-/// Readers live for one transaction: tables do not change under the lock that it holds.
+/// Readers live for one transaction: tables do not change under the lock that it holds. The
+/// reader of a vectorizer that has lost its store or queue is empty: its rows are not noted.
 fn build_reader(relation: pg_sys::Relation, vectorizer: i32, attnums: &[i16]) -> KeyReader {
     register_callbacks();
+    // SAFETY: the relation is open.
+    let root = match flush::source_of(vectorizer, unsafe { (*relation).rd_id }) {
+        Err(error) if flush::is_broken(&error) => return KeyReader::new(),
+        root => flush::raise(root),
+    };
     // SAFETY: the relation and its descriptor are open; attribute numbers are checked against
     // natts by SPI_fnumber and come from the catalog otherwise.
     unsafe {
         let descriptor = (*relation).rd_att;
-        let root = flush::raise(flush::source_of(vectorizer, (*relation).rd_id));
         attnums
             .iter()
             .map(|attnum| {

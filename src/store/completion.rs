@@ -226,16 +226,16 @@ fn clear_dirty<'a>(v: &Vectorizer, rows: impl Iterator<Item = &'a FinishedRow>) 
     Ok(())
 }
 
-/// Puts keys into the dirty set, leaving those alone that are there already. Runs with the
-/// rights of the queue's owner.
+/// Puts keys of a backfill into the dirty set, leaving those alone that are there already. They
+/// get generation 0, older than any change: whoever waits for what was there before waits for
+/// them too. Runs with the rights of the queue's owner.
 pub fn make_dirty<'a>(v: &Vectorizer, keys: impl Iterator<Item = &'a Key>) -> Result<usize> {
     let columns = columns_of(v.key.width(), keys);
     if columns[0].is_empty() {
         return Ok(0);
     }
     let statement = format!(
-        "INSERT INTO {} ({}, gen) SELECT DISTINCT {}, g.gen FROM {} u, (SELECT nextval('ai._generation_seq') AS gen) g
-         ON CONFLICT DO NOTHING",
+        "INSERT INTO {} ({}, gen) SELECT DISTINCT {}, 0 FROM {} u ON CONFLICT DO NOTHING",
         v.queue,
         v.key.stored_names(),
         v.key.unnested_list("u"),

@@ -13,7 +13,6 @@ use pgrx::{PgLogLevel, pg_guard, pg_sys};
 use super::capture::Change;
 use super::catalog::{self, Vectorizer};
 use super::key::{Key, columns_of};
-use super::session;
 use super::sql;
 use super::transaction::{as_extension_owner, as_role};
 use crate::error::{Error, Kind, Result};
@@ -81,8 +80,8 @@ pub fn source_of(vectorizer: i32, table: pg_sys::Oid) -> Result<pg_sys::Oid> {
 pub fn write(vectorizer: i32, table: pg_sys::Oid, changes: Vec<(Key, Change)>) -> Result<()> {
     let v = match target(vectorizer) {
         Ok(v) => v,
-        // Dropped in this very transaction, after the change: there is nothing to keep in step.
-        Err(error) if error.kind == Kind::UndefinedObject || is_gone(table)? => return Ok(()),
+        // There is nothing to keep in step, and no reason to refuse the user's statement.
+        Err(error) if is_broken(&error) => return Ok(()),
         Err(error) => return Err(error),
     };
     source_of(vectorizer, table)?;
@@ -96,20 +95,31 @@ pub fn write(vectorizer: i32, table: pg_sys::Oid, changes: Vec<(Key, Change)>) -
     Ok(())
 }
 
-fn is_gone(table: pg_sys::Oid) -> Result<bool> {
-    Ok(catalog::relation(table)?.is_none() || !session::extension_exists()?)
+/// The vectorizer, its store, its queue or the whole extension was dropped, be it in this very
+/// transaction after the change.
+pub fn is_broken(error: &Error) -> bool {
+    matches!(error.kind, Kind::UndefinedObject | Kind::WrongState)
 }
 
+/// Keys that are dirty now, and keys whose vectors go. A key may be both: when two rows change
+/// places, each key is written by one row and given up by the other, in either order.
 fn last_changes(changes: Vec<(Key, Change)>) -> (Vec<Key>, Vec<Key>) {
     if let [(_, change)] = changes.as_slice() {
         let change = *change;
         let key = changes.into_iter().map(|(key, _)| key).collect();
         return if change == Change::Written { (key, Vec::new()) } else { (Vec::new(), key) };
     }
-    let last: HashMap<Key, Change> = changes.into_iter().collect();
-    let (written, deleted): (Vec<_>, Vec<_>) =
-        last.into_iter().partition(|(_, change)| *change == Change::Written);
-    (written.into_iter().map(|(key, _)| key).collect(), deleted.into_iter().map(|(key, _)| key).collect())
+    // For each key: was it ever written, and was it deleted last?
+    let mut last: HashMap<Key, (bool, bool)> = HashMap::with_capacity(changes.len());
+    for (key, change) in changes {
+        let entry = last.entry(key).or_default();
+        entry.0 |= change == Change::Written;
+        entry.1 = change == Change::Deleted;
+    }
+    let keys = |wanted: fn(&(bool, bool)) -> bool| {
+        last.iter().filter(|(_, change)| wanted(change)).map(|(key, _)| key.clone()).collect::<Vec<_>>()
+    };
+    (keys(|(written, _)| *written), keys(|(_, deleted)| *deleted))
 }
 
 /// One generation serves the whole statement: what counts is that it is newer than the last.
@@ -188,14 +198,11 @@ fn backfill_finished(vectorizer: i32) -> Result<bool> {
 /// TRUNCATE of the source: ends every lease (what is in flight is stale), then empties queue,
 /// failed table and store.
 pub fn truncate(vectorizer: i32, table: pg_sys::Oid) -> Result<()> {
-    let v = target(vectorizer)?;
-    if source_of(vectorizer, table)? != table {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "a partition of a vectorized table cannot be truncated alone",
-        )
-        .hint("Use DELETE, or TRUNCATE the partitioned table."));
-    }
+    let v = match target(vectorizer) {
+        Err(error) if is_broken(&error) => return Ok(()),
+        v => v?,
+    };
+    source_of(vectorizer, table)?;
     as_extension_owner(|| {
         sql::execute_latest("DELETE FROM ai._lease WHERE vectorizer_id = $1", &[vectorizer.into()])
     })?;

@@ -26,6 +26,7 @@ mod sql;
 pub mod status;
 pub mod transaction;
 mod triggers;
+pub mod utility;
 mod vector_datum;
 pub mod vectors;
 pub mod wake;

@@ -1,7 +1,7 @@
 //! Shared memory: who has to be woken when a transaction with changes commits. Nothing that
 //! matters is kept here alone: a lost wake-up costs `autovector.naptime`, never a row.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use pgrx::{PGRXSharedMemory, PgAtomic, pg_guard, pg_shmem_init, pg_sys};
 
@@ -18,6 +18,8 @@ struct Slot {
     changed: AtomicBool,
     /// The scheduler looked and found no extension.
     no_extension: AtomicBool,
+    /// Until then (microseconds since 2000) no process of ours may be in the database.
+    withdrawn_until: AtomicI64,
     scheduler: AtomicUsize,
     workers: [AtomicUsize; MAX_WORKERS],
 }
@@ -38,6 +40,7 @@ impl Default for Shared {
                 database: AtomicU32::new(0),
                 changed: AtomicBool::new(false),
                 no_extension: AtomicBool::new(false),
+                withdrawn_until: AtomicI64::new(0),
                 scheduler: AtomicUsize::new(0),
                 workers: std::array::from_fn(|_| AtomicUsize::new(0)),
             }),
@@ -120,6 +123,7 @@ pub fn take_changed(database: pg_sys::Oid) -> bool {
 /// Gives the slot of a dropped database back.
 pub fn forget(database: pg_sys::Oid) {
     if let Some(slot) = slot(database) {
+        slot.withdrawn_until.store(0, Ordering::Release);
         slot.database.store(0, Ordering::Release);
     }
 }
@@ -195,4 +199,36 @@ pub fn set_no_extension(database: pg_sys::Oid) {
 
 pub fn take_no_extension(database: pg_sys::Oid) -> bool {
     slot(database).is_some_and(|slot| slot.no_extension.swap(false, Ordering::AcqRel))
+}
+
+/// How long a withdrawal lasts if nobody ends it: DROP DATABASE waits five seconds for others.
+const WITHDRAWAL: i64 = 8_000_000;
+
+fn now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// Sends the processes in `database` away, because it is about to be dropped, renamed or copied.
+/// Ends by itself, so a statement that fails leaves nothing behind.
+pub fn withdraw(database: pg_sys::Oid) {
+    if let Some(slot) = slot(database) {
+        slot.withdrawn_until.store(now() + WITHDRAWAL, Ordering::Release);
+        set_latch(&slot.scheduler);
+        wake_workers(database);
+    }
+}
+
+/// Lets processes into `database` again.
+pub fn readmit(database: pg_sys::Oid) {
+    if let Some(slot) = slot(database) {
+        slot.withdrawn_until.store(0, Ordering::Release);
+        slot.changed.store(true, Ordering::Release);
+        set_latch(&SHARED.get().launcher);
+    }
+}
+
+/// True while no process of ours may be in `database`.
+pub fn is_withdrawn(database: pg_sys::Oid) -> bool {
+    slot(database).is_some_and(|slot| slot.withdrawn_until.load(Ordering::Acquire) > now())
 }

@@ -97,6 +97,10 @@ fn look(list: &[Database], known: &mut HashMap<pg_sys::Oid, Known>, now: Instant
             }
             ended(database, entry, now);
         }
+        if wake::is_withdrawn(database.oid) {
+            entry.next_look = now + Duration::from_secs(1);
+            continue;
+        }
         let announced = wake::take_changed(database.oid);
         if (now < entry.next_look && !announced) || starting >= MAX_STARTING {
             continue;

@@ -18,7 +18,7 @@ use crate::store::completion::Completed;
 use crate::store::locks::{self, Lock, Mode};
 use crate::store::session::{self, WorkerIdentity};
 use crate::store::transaction::transaction;
-use crate::store::wake::Role;
+use crate::store::wake::{self, Role};
 use crate::store::{catalog, leases, work};
 
 /// After a lock that somebody else holds.
@@ -70,7 +70,8 @@ pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
         last_renewal: now,
         last_fruitless: None,
     };
-    while worker.round() {}
+    // Leaving a database that is about to go abandons what is in flight; leases see to it.
+    while !wake::is_withdrawn(database) && worker.round() {}
 }
 
 impl Worker {

@@ -54,7 +54,7 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
     };
     let mut next_look = Instant::now();
     let mut last_look = next_look - MIN_PAUSE;
-    loop {
+    while !wake::is_withdrawn(database) {
         process::reload_settings();
         let settings = Settings::now();
         scheduler.bury();

@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(pack(&[1, 50, 1], 100, 10), [0..1, 1..2, 2..3]);
         assert_eq!(pack(&[50, 50], 100, 10), [0..1, 1..2]);
         // Where there is no limit, nothing overflows.
-        assert_eq!(pack(&[usize::MAX, usize::MAX], 100, usize::MAX), [0..2]);
+        assert_eq!(pack(&[usize::MAX, usize::MAX], 100, usize::MAX).len(), 1);
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub(crate) fn open(config: &OpenAi, surroundings: &Surroundings) -> Result<impl 
     let base = policy.check(config.base_url.as_deref().unwrap_or(DEFAULT_URL))?;
     let is_original = base.host() == DEFAULT_HOST;
     let key = (surroundings.secrets)(&config.api_key_name);
-    if key.is_none() && is_original {
+    // A server of one's own may do without a key, but not without one that was asked for by name.
+    if key.is_none() && (is_original || config.needs_key()) {
         return Err(Failure::config(
             format!("no API key named {} was found", config.api_key_name),
             how_to_give_a_key(&config.api_key_name),

@@ -34,6 +34,7 @@ pub enum StopMode {
 }
 
 /// What a cluster is started with.
+#[derive(Clone)]
 pub struct Settings {
     options: Vec<(String, String)>,
     environment: Vec<(String, String)>,
@@ -134,6 +135,10 @@ impl Cluster {
         );
         let directory = short_temporary_directory();
         template::copy_to(&directory.path().join("data"));
+        Cluster::launch(directory, settings)
+    }
+
+    fn launch(directory: TempDir, settings: Settings) -> Cluster {
         let postmaster = Postmaster::spawn(&settings.launch(directory.path()));
         let mut cluster = Cluster {
             expected_postmaster: postmaster.pid(),
@@ -144,6 +149,32 @@ impl Cluster {
         };
         cluster.wait_until_ready();
         cluster
+    }
+
+    /// A streaming standby of this cluster, with the same settings, that takes connections.
+    pub fn standby(&self) -> Cluster {
+        let directory = short_temporary_directory();
+        let output = std::process::Command::new(paths::program("pg_basebackup"))
+            .arg("-h")
+            .arg(self.directory())
+            .args([
+                "-U",
+                SUPERUSER,
+                "-p",
+                &PORT.to_string(),
+                "-R",
+                "-X",
+                "stream",
+                "-c",
+                "fast",
+                "--no-sync",
+                "-D",
+            ])
+            .arg(directory.path().join("data"))
+            .output()
+            .unwrap_or_else(|error| panic!("cannot run pg_basebackup: {error}"));
+        assert!(output.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&output.stderr));
+        Cluster::launch(directory, self.settings.clone())
     }
 
     /// The folder with the data directory, the socket and the log.

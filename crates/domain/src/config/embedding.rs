@@ -60,6 +60,14 @@ pub struct Ollama {
     pub keep_alive: Option<String>,
 }
 
+impl OpenAi {
+    /// True when the provider cannot be called without the key `api_key_name`: OpenAI itself, or a
+    /// key that was asked for by name.
+    pub fn needs_key(&self) -> bool {
+        self.base_url.is_none() || self.api_key_name != Embedding::DEFAULT_OPENAI_KEY
+    }
+}
+
 impl Embedding {
     pub const DEFAULT_LOCAL_MODEL: &'static str = "all-MiniLM-L6-v2";
     pub const DEFAULT_OPENAI_KEY: &'static str = "OPENAI_API_KEY";

@@ -1,0 +1,125 @@
+//! What must survive: dump and restore, promotion of a standby, small limits, long work.
+
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use autovector_cluster_tests::{
+    Cluster, Scene, Settings, Spec, Sql, paths, process, scene::settle, wait::holds_for, wait_until,
+};
+
+/// Runs a client program of PostgreSQL against `cluster`; panics unless it succeeds.
+fn run(cluster: &Cluster, program: &str, arguments: &[&str]) {
+    let output = Command::new(paths::program(program))
+        .args(["-h", &cluster.directory().display().to_string(), "-U", "postgres"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{program} {arguments:?}: {said}");
+    assert!(!said.contains("ERROR"), "{program}: {said}");
+}
+
+/// Fear: a restored database has lost its vectorizers, its pending changes or its failed rows,
+/// or pays for everything again.
+#[test]
+fn a_dump_keeps_vectorizers_and_pending_changes() {
+    let mut scene = Scene::new();
+    scene.table("docs", 50);
+    scene.vectorize(&Spec::on("docs"));
+    scene.settle("docs");
+    scene.db.batch("select ai.pause_vectorizer('docs', 'for the dump')");
+    scene.db.batch("update docs set body = 'pending' where id = 1; delete from docs where id = 2");
+    let file = scene.cluster.directory().join("dump").display().to_string();
+    run(&scene.cluster, "pg_dump", &["-Fc", "-f", &file, "postgres"]);
+    let mut restored = scene.cluster.create_database("restored");
+    run(&scene.cluster, "pg_restore", &["--exit-on-error", "-d", "restored", &file]);
+    let state: String = restored.one("select state || ': ' || state_reason from ai.vectorizer_status", &[]);
+    assert_eq!(state, "paused: for the dump");
+    let calls = scene.provider.call_count();
+    restored.batch("insert into docs values (51, 'after the restore'); select ai.resume_vectorizer('docs')");
+    settle(&mut restored, "docs");
+    assert_eq!(scene.provider.call_count(), calls + 1, "the pending and the new row, nothing else");
+    autovector_cluster_tests::Check::new("docs").run(&mut restored);
+    restored.batch("create table more (id int primary key, body text); insert into more values (1, 'more')");
+    restored.batch(&Spec::on("more").sql(&scene.provider));
+    settle(&mut restored, "more");
+    scene.db.batch("select ai.resume_vectorizer('docs')");
+    scene.settle("docs");
+    scene.finish();
+}
+
+/// Fear: a standby tries to write, or stays idle after its promotion.
+#[test]
+fn a_promoted_standby_goes_on_where_the_primary_stood() {
+    let mut scene = Scene::new();
+    scene.table("docs", 50);
+    scene.vectorize(&Spec::on("docs"));
+    scene.settle("docs");
+    let mut standby = scene.cluster.standby();
+    scene.db.batch("select ai.pause_vectorizer('docs')");
+    scene
+        .db
+        .batch("update docs set body = 'pending ' || id where id <= 10; select ai.resume_vectorizer('docs')");
+    scene.settle("docs");
+    scene.db.batch("select ai.pause_vectorizer('docs'); update docs set body = 'later ' || id where id <= 5");
+    let mut db = standby.connect("postgres");
+    wait_until("the standby has caught up", Duration::from_secs(30), || {
+        db.one::<i64>("select count(*) from docs where body like 'later %'", &[]) == 5
+    });
+    assert_eq!(db.one::<bool>("select pg_is_in_recovery()", &[]), true);
+    holds_for("no worker on a standby", Duration::from_secs(1), || {
+        standby.worker_pids("autovector worker").is_empty()
+    });
+    scene.cluster.stop(autovector_cluster_tests::StopMode::Fast);
+    db.batch("select pg_promote()");
+    db.batch("select ai.resume_vectorizer('docs'); insert into docs values (51, 'on the new primary')");
+    settle(&mut db, "docs");
+    autovector_cluster_tests::Check::new("docs").run(&mut db);
+    standby.wait_until_ready();
+    standby.assert_healthy();
+}
+
+/// Fear: without free worker processes it forks in a loop, fills the log, or says nothing.
+#[test]
+fn exhausted_worker_processes_are_told_once() {
+    // Launcher and logical replication's launcher take two.
+    let mut scene =
+        Scene::with(Settings::default().set("max_worker_processes", "3").set("autovector.naptime", "200ms"));
+    scene.table("docs", 5);
+    scene.vectorize(&Spec::on("docs"));
+    let told = |scene: &Scene| scene.cluster.log().matches("max_worker_processes are taken").count();
+    wait_until("the log tells", Duration::from_secs(20), || told(&scene) > 0);
+    holds_for("it tells once", Duration::from_secs(3), || told(&scene) == 1);
+    let findings: Vec<String> =
+        scene.db.all("select finding || fix from ai.doctor() where severity <> 'ok'", &[]);
+    assert!(findings.iter().any(|text| text.contains("max_worker_processes")), "{findings:?}");
+    assert_eq!(scene.status("docs", "rows_pending").as_deref(), Some("5"));
+}
+
+/// Fear: a worker grows with the rows it has seen.
+#[test]
+fn a_busy_worker_does_not_grow() {
+    let mut scene = Scene::new();
+    scene.table("docs", 0);
+    scene.vectorize(&Spec::on("docs").dimensions(256).processing(200, 4));
+    let mut worker = None;
+    let mut measured = Vec::new();
+    for round in 0..6 {
+        scene.db.batch(&format!("insert into docs select i, 'row ' || i from generate_series({round} * 4000, {round} * 4000 + 3999) i"));
+        scene.settle("docs");
+        let workers = scene.workers();
+        assert_eq!(workers.len(), 1);
+        assert_eq!(*worker.get_or_insert(workers[0]), workers[0], "the same worker all the time");
+        let memory = process::private_memory_kb(workers[0]).expect("alive");
+        let files = process::open_files(workers[0]).expect("alive");
+        measured.push((memory, files));
+    }
+    eprintln!("memory in kB and open files: {measured:?}");
+    let ((early, early_files), (late, late_files)) = (measured[2], measured[5]);
+    assert!(late < early + 16 * 1024, "grew from {early} to {late} kB in 12,000 rows");
+    assert!(late_files <= early_files + 4, "{early_files} open files became {late_files}");
+    scene.finish();
+}
