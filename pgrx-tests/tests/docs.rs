@@ -229,7 +229,7 @@ fn settings_have_the_defaults_and_bounds_that_are_written() {
                 &[name],
             )
             .unwrap_or_else(|error| panic!("docs/settings.md:{line}: {}", sql::describe(&error)));
-        for (written, column) in [(default, 0), (from, 1), (to, 2)] {
+        for (written, column) in [(default, 0_usize), (from, 1), (to, 2)] {
             let actual: &str = actual.get(column);
             let same = match actual {
                 "" => written.is_empty() || written == "empty",

@@ -68,7 +68,7 @@ pub fn wait(timeout: Duration, readable: Option<std::os::fd::RawFd>) -> Woken {
         // SAFETY: as above. Reset before the work is looked for, so that no wake-up is lost.
         unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
     }
-    pgrx::check_for_interrupts!();
+    check_for_interrupts();
     Woken {
         latch: happened & pg_sys::WL_LATCH_SET != 0,
         readable: happened & pg_sys::WL_SOCKET_READABLE != 0,
@@ -82,6 +82,14 @@ pub fn rest(timeout: Duration, readable: Option<std::os::fd::RawFd>) {
     let mut poll = libc::pollfd { fd: readable.unwrap_or(-1), events: libc::POLLIN, revents: 0 };
     // SAFETY: one valid pollfd. An interrupted call only makes the sleep shorter.
     unsafe { libc::poll(&mut poll, 1, timeout.as_micros().div_ceil(1000) as i32) };
+    check_for_interrupts();
+}
+
+/// Ends the process if SIGTERM came. A cancel that came between two statements has nothing to
+/// cancel; left pending it would end the process too.
+fn check_for_interrupts() {
+    // SAFETY: a plain flag, cleared on the main thread outside a transaction.
+    unsafe { pg_sys::QueryCancelPending = 0 };
     pgrx::check_for_interrupts!();
 }
 

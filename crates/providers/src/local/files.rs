@@ -41,9 +41,9 @@ pub fn find(directory: &Path, model: &str) -> Result<PathBuf, Failure> {
     let hint = match available(directory) {
         Err(e) => format!("{SETTING} is {}, which cannot be read: {e}.", directory.display()),
         Ok(names) if names.is_empty() => {
-            format!("{SETTING} is {}, which holds no model.", directory.display())
+            format!("The directory that {SETTING} names holds no model.")
         }
-        Ok(names) => format!("{SETTING} is {}, which holds: {}.", directory.display(), names.join(", ")),
+        Ok(names) => format!("The directory that {SETTING} names holds: {}.", names.join(", ")),
     };
     Err(Failure::config(format!("there is no local model \"{model}\""), hint))
 }
