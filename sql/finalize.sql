@@ -3,11 +3,11 @@
 
 CREATE FUNCTION ai.embed(vectorizer int4, input text, input_type text DEFAULT NULL) RETURNS vector
     LANGUAGE sql STABLE PARALLEL RESTRICTED
-AS $$ SELECT ai._embed(vectorizer, input, input_type)::vector $$;
+    RETURN ai._embed(vectorizer, input, input_type)::vector;
 
 CREATE FUNCTION ai.embed(vectorizer text, input text, input_type text DEFAULT NULL) RETURNS vector
     LANGUAGE sql STABLE PARALLEL RESTRICTED
-AS $$ SELECT ai._embed(vectorizer, input, input_type)::vector $$;
+    RETURN ai._embed(vectorizer, input, input_type)::vector;
 
 -- One row each: the planner must not think of a thousand.
 ALTER FUNCTION ai._vectorizer_counts(int4) ROWS 1;

@@ -4,8 +4,12 @@ CREATE VIEW ai.vectorizer_status AS
 SELECT v.id,
        v.name,
        format('%I.%I', v.source_schema, v.source_table) AS source_table,
-       format('%I.%I', v.config #>> '{destination,target_schema}', v.config #>> '{destination,target_table}') AS target_table,
-       format('%I.%I', v.config #>> '{destination,view_schema}', v.config #>> '{destination,view_name}') AS view,
+       CASE WHEN v.store IS NOT NULL
+            THEN format('%I.%I', v.config #>> '{destination,target_schema}', v.config #>> '{destination,target_table}')
+       END AS target_table,
+       CASE WHEN v.store IS NOT NULL
+            THEN format('%I.%I', v.config #>> '{destination,view_schema}', v.config #>> '{destination,view_name}')
+       END AS view,
        coalesce(v.config #>> '{destination,embedding_column}', 'embedding') AS embedding_column,
        n.pending AS pending_items,
        v.disabled,

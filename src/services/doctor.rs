@@ -1,7 +1,6 @@
 //! "Why does nothing happen?": every way in which a vectorizer can stand still, with what to do.
 
 use autovector_domain::failure::Failure;
-use pgrx::pg_sys;
 
 use super::provider;
 use crate::error::Result;
@@ -48,8 +47,7 @@ pub fn examine() -> Result<Vec<Finding>> {
 
 fn server() -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    // SAFETY: reads shared state.
-    if unsafe { pg_sys::RecoveryInProgress() } {
+    if diagnosis::in_recovery() {
         findings.push(finding(
             "info",
             "server",
@@ -67,8 +65,16 @@ fn server() -> Result<Vec<Finding>> {
         ));
         return Ok(findings);
     }
-    // SAFETY: a plain global.
-    if !wake::has_scheduler(unsafe { pg_sys::MyDatabaseId }) {
+    let database = diagnosis::current_database();
+    if wake::is_short_of_places(database) {
+        findings.push(finding(
+            "error",
+            "server",
+            "no worker can be started: all places of max_worker_processes are taken",
+            "Raise max_worker_processes in postgresql.conf and restart the server.",
+        ));
+    }
+    if !wake::has_scheduler(database) {
         findings.push(finding(
             "error",
             "server",

@@ -22,6 +22,9 @@ const MAX_NOTED: usize = 50_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     Written,
+    /// Written under a new key: the row that had the key before may give it up later on in the
+    /// same statement.
+    Moved,
     Deleted,
 }
 
@@ -74,10 +77,11 @@ pub unsafe fn capture_row(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
                 }
                 _ => {
                     let (old, new) = (key((*data).tg_trigtuple), key((*data).tg_newtuple));
-                    if old != new {
+                    let change = if old == new { Change::Written } else { Change::Moved };
+                    if change == Change::Moved {
                         note(vectorizer, table, old, Change::Deleted);
                     }
-                    note(vectorizer, table, new, Change::Written);
+                    note(vectorizer, table, new, change);
                 }
             }
         });

@@ -1,5 +1,7 @@
 //! The catalog queries behind `ai.doctor()`.
 
+use pgrx::pg_sys;
+
 use super::catalog::Vectorizer;
 use super::ddl::trigger_name;
 use super::sql;
@@ -49,4 +51,15 @@ pub fn disabled_triggers(v: &Vectorizer) -> Result<Vec<String>> {
 pub fn failed_rows(v: &Vectorizer) -> Result<i64> {
     let count = sql::query_one(&format!("SELECT count(*) FROM {}", v.failed), &[], |row| row.value(1))?;
     Ok(count.unwrap_or(0))
+}
+
+/// True on a standby.
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared state.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+pub fn current_database() -> pg_sys::Oid {
+    // SAFETY: a plain global, set for the life of the backend.
+    unsafe { pg_sys::MyDatabaseId }
 }

@@ -107,19 +107,19 @@ fn last_changes(changes: Vec<(Key, Change)>) -> (Vec<Key>, Vec<Key>) {
     if let [(_, change)] = changes.as_slice() {
         let change = *change;
         let key = changes.into_iter().map(|(key, _)| key).collect();
-        return if change == Change::Written { (key, Vec::new()) } else { (Vec::new(), key) };
+        return if change == Change::Deleted { (Vec::new(), key) } else { (key, Vec::new()) };
     }
-    // For each key: was it ever written, and was it deleted last?
+    // For each key: was it ever moved to, and was it deleted last?
     let mut last: HashMap<Key, (bool, bool)> = HashMap::with_capacity(changes.len());
     for (key, change) in changes {
         let entry = last.entry(key).or_default();
-        entry.0 |= change == Change::Written;
+        entry.0 |= change == Change::Moved;
         entry.1 = change == Change::Deleted;
     }
     let keys = |wanted: fn(&(bool, bool)) -> bool| {
         last.iter().filter(|(_, change)| wanted(change)).map(|(key, _)| key.clone()).collect::<Vec<_>>()
     };
-    (keys(|(written, _)| *written), keys(|(_, deleted)| *deleted))
+    (keys(|(moved, deleted)| *moved || !*deleted), keys(|(_, deleted)| *deleted))
 }
 
 /// One generation serves the whole statement: what counts is that it is newer than the last.

@@ -69,7 +69,11 @@ unsafe extern "C-unwind" fn utility(
                 completion,
             ),
         }
-        if let Some(database) = database {
+        // A dropped database is still listed until this transaction commits; its withdrawal
+        // outlasts that.
+        if let Some(database) = database
+            && (*(*statement).utilityStmt).type_ != pg_sys::NodeTag::T_DropdbStmt
+        {
             wake::readmit(database);
         }
     }

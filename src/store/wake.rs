@@ -18,6 +18,8 @@ struct Slot {
     changed: AtomicBool,
     /// The scheduler looked and found no extension.
     no_extension: AtomicBool,
+    /// The scheduler could not start a worker.
+    short_of_places: AtomicBool,
     /// Until then (microseconds since 2000) no process of ours may be in the database.
     withdrawn_until: AtomicI64,
     scheduler: AtomicUsize,
@@ -40,6 +42,7 @@ impl Default for Shared {
                 database: AtomicU32::new(0),
                 changed: AtomicBool::new(false),
                 no_extension: AtomicBool::new(false),
+                short_of_places: AtomicBool::new(false),
                 withdrawn_until: AtomicI64::new(0),
                 scheduler: AtomicUsize::new(0),
                 workers: std::array::from_fn(|_| AtomicUsize::new(0)),
@@ -231,4 +234,15 @@ pub fn readmit(database: pg_sys::Oid) {
 /// True while no process of ours may be in `database`.
 pub fn is_withdrawn(database: pg_sys::Oid) -> bool {
     slot(database).is_some_and(|slot| slot.withdrawn_until.load(Ordering::Acquire) > now())
+}
+
+/// Notes whether the scheduler of `database` found a place for the last worker it wanted.
+pub fn set_short_of_places(database: pg_sys::Oid, short: bool) {
+    if let Some(slot) = slot(database) {
+        slot.short_of_places.store(short, Ordering::Release);
+    }
+}
+
+pub fn is_short_of_places(database: pg_sys::Oid) -> bool {
+    slot(database).is_some_and(|slot| slot.short_of_places.load(Ordering::Acquire))
 }

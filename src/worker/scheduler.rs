@@ -112,7 +112,10 @@ impl Scheduler {
             return settings.naptime;
         }
         self.last_start = Some(Instant::now());
-        match process::start("autovector worker", "autovector_worker_main", self.database, &self.name) {
+        let started =
+            process::start("autovector worker", "autovector_worker_main", self.database, &self.name);
+        wake::set_short_of_places(self.database, started.is_none());
+        match started {
             Some(worker) => {
                 self.workers.push(worker);
                 self.told_short = false;

@@ -195,11 +195,19 @@ impl Cluster {
         config
     }
 
-    /// A new connection to `database` as superuser.
+    /// A new connection to `database` as superuser. A server that is just coming up, or coming
+    /// back after a crash, is waited for.
     pub fn connect(&self, database: &str) -> Client {
-        self.config(database)
-            .connect(NoTls)
-            .unwrap_or_else(|error| panic!("cannot connect to {database}: {}", crate::sql::describe(&error)))
+        let mut client = None;
+        crate::wait_until("the server takes connections", Duration::from_secs(60), || {
+            match self.config(database).connect(NoTls) {
+                Ok(connected) => client = Some(connected),
+                Err(error) if is_coming_up(&error) => {}
+                Err(error) => panic!("cannot connect to {database}: {}", crate::sql::describe(&error)),
+            }
+            client.is_some()
+        });
+        client.expect("connected above")
     }
 
     /// A new connection to `database` as `user`.
@@ -319,4 +327,9 @@ fn short_temporary_directory() -> TempDir {
         .prefix("av-")
         .tempdir_in(&base)
         .unwrap_or_else(|error| panic!("cannot make a folder in {}: {error}", base.display()))
+}
+
+/// Not refused by the server, but too early: it restarts after a crash.
+fn is_coming_up(error: &postgres::Error) -> bool {
+    error.code().is_none_or(|code| *code == postgres::error::SqlState::CANNOT_CONNECT_NOW)
 }

@@ -235,7 +235,7 @@ impl Demo<'_> {
         }
         println!(
             "\nThe cluster goes on running. Connect:\n  {}\n\nTry:\n  \
-             select * from ai.search('demo_docs', 'your question', 5, mode => 'hybrid');\n  \
+             select * from ai.search('demo_docs', 'your question', 5);\n  \
              select * from ai.vectorizer_progress \\watch 1\n  \
              select * from ai.doctor();\n\
              \nStop it:\n  {stop}",

@@ -44,10 +44,10 @@ const SLEEP_PLACES: &[&str] = &[
 ];
 
 /// Where SPI may be used.
-const SPI_PLACES: &[&str] = &["src/store/", "src/tests/", "src/tests.rs", "pgrx-tests/"];
+const SPI_PLACES: &[&str] = &["src/store/", "src/pg_tests.rs", "pgrx-tests/"];
 
 /// Where SQL functions may be declared.
-const EXTERN_PLACES: &[&str] = &["src/api/", "src/tests/", "src/tests.rs"];
+const EXTERN_PLACES: &[&str] = &["src/api/", "src/pg_tests.rs"];
 
 /// The packages that must not know PostgreSQL.
 const FREE_OF_POSTGRES: &[&str] = &["crates/domain/", "crates/providers/"];

@@ -199,7 +199,9 @@ impl Plan {
     fn load(self, pool: &Arc<ThreadPool>) -> Result<Model, Failure> {
         let max_tokens = self.info.max_tokens;
         let (network, modules, vocabulary) = match self.source {
-            Source::Static { directory } => return Ok(Model::Static(Box::new(StaticModel::open(&directory)?))),
+            Source::Static { directory } => {
+                return Ok(Model::Static(Box::new(StaticModel::open(&directory)?)));
+            }
             Source::Transformer { modules, architecture, weights } => {
                 let mapped = Weights::open(&weights)?;
                 (Network::build(&architecture, &weights, &mapped)?, modules, architecture.vocabulary)
@@ -211,7 +213,8 @@ impl Plan {
         };
         let cut = Cut { limit: Some(max_tokens), special: true, lowercase: modules.lowercase };
         let tokens = Tokens::open(&modules.encoder.join("tokenizer.json"), vocabulary, cut)?;
-        Transformer::new(network, tokens, modules, max_tokens, pool).map(|model| Model::Transformer(Box::new(model)))
+        Transformer::new(network, tokens, modules, max_tokens, pool)
+            .map(|model| Model::Transformer(Box::new(model)))
     }
 }
 
