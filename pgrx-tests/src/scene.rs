@@ -36,7 +36,12 @@ impl Scene {
 
     /// A stage with settings of its own.
     pub fn with(settings: Settings) -> Scene {
-        let cluster = settings.env("OPENAI_API_KEY", SECRET).start();
+        Scene::without_key(settings.env("OPENAI_API_KEY", SECRET))
+    }
+
+    /// A stage whose server knows no API key but those that `settings` bring along.
+    pub fn without_key(settings: Settings) -> Scene {
+        let cluster = settings.start();
         let mut db = cluster.connect("postgres");
         db.batch("set client_min_messages = warning; create extension autovector cascade");
         Scene { db, cluster, provider: Provider::start() }

@@ -281,27 +281,61 @@ fn a_huge_retry_after_is_capped_and_resume_ends_it() {
 /// Fear: a key that is missing from the server is found out by nobody, or sent as nothing.
 #[test]
 fn a_missing_key_halts_and_names_it() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::without_key(Settings::default());
     scene.table("docs", 5);
-    let embedding = "ai.embedding_openai('test-model', 8, api_key_name => 'NO_SUCH_KEY')";
-    scene.vectorize(&Spec::on("docs").embedding(embedding));
-    scene.wait_for_status("docs", "state", |state| state == "halted");
-    let reason = scene.status("docs", "state_reason").expect("a reason");
-    assert!(reason.contains("NO_SUCH_KEY"), "{reason}");
-    assert_eq!(scene.status("docs", "rows_failed").as_deref(), Some("0"));
+    let url = scene.provider.openai_url();
+    for (name, embedding, key) in [
+        ("original", "ai.embedding_openai('test-model', 8)".to_owned(), "OPENAI_API_KEY"),
+        (
+            "named",
+            format!("ai.embedding_openai('m', 8, api_key_name => 'NO_SUCH_KEY', base_url => '{url}')"),
+            "NO_SUCH_KEY",
+        ),
+    ] {
+        let destination = format!("ai.destination_table('{name}_vectors')");
+        scene.vectorize(&Spec::on("docs").name(name).embedding(&embedding).with("destination", &destination));
+        scene.wait_for_status(name, "state", |state| state == "halted");
+        let reason = scene.status(name, "state_reason").expect("a reason");
+        assert!(reason.contains(key), "{reason}");
+        assert_eq!(scene.status(name, "rows_failed").as_deref(), Some("0"));
+    }
+    assert_eq!(scene.provider.call_count(), 0);
     scene.cluster.assert_healthy();
 }
 
 /// Fear: a server of one's own that asks for no key cannot be used without one.
 #[test]
 fn a_server_of_ones_own_needs_no_key() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::without_key(Settings::default());
     scene.table("docs", 5);
-    let embedding =
-        format!("ai.embedding_openai('test-model', 8, base_url => '{}')", scene.provider.openai_url());
-    scene.vectorize(&Spec::on("docs").embedding(&embedding));
+    scene.vectorize(&Spec::on("docs"));
     scene.settle("docs");
     assert!(scene.provider.calls().iter().all(|call| call.authorization.is_none()));
+    scene.finish();
+}
+
+/// Fear: a key that was put in later is not seen before a restart.
+#[test]
+fn a_key_file_that_comes_later_is_used_after_resume() {
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let path = directory.path().display().to_string();
+    let mut scene = Scene::without_key(Settings::default().set("autovector.secrets_directory", &path));
+    scene.table("docs", 5);
+    let embedding = format!(
+        "ai.embedding_openai('m', 8, api_key_name => 'LATE_KEY', base_url => '{}')",
+        scene.provider.openai_url()
+    );
+    scene.vectorize(&Spec::on("docs").embedding(&embedding));
+    scene.wait_for_status("docs", "state", |state| state == "halted");
+    std::fs::write(directory.path().join("LATE_KEY"), "sk-late-key\n").expect("the key is written");
+    scene.db.batch("select ai.resume_vectorizer('docs')");
+    scene.settle("docs");
+    let calls = scene.provider.calls();
+    assert!(
+        calls.iter().all(|call| call.authorization.as_deref() == Some("Bearer sk-late-key")),
+        "{calls:?}"
+    );
+    assert!(!scene.cluster.log().contains("sk-late-key"));
     scene.finish();
 }
 

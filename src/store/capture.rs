@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use pgrx::{pg_guard, pg_sys};
 
@@ -44,9 +45,20 @@ struct Noted {
 /// How the key is read from a tuple of one table: (attribute number, output function).
 type KeyReader = Vec<(i16, pg_sys::Oid)>;
 
+/// What a trigger of one table needs, found out for its first row and kept for the transaction:
+/// tables do not change under the lock that it holds.
+struct Watch {
+    trigger: pg_sys::Oid,
+    table: pg_sys::Oid,
+    vectorizer: i32,
+    /// Empty for a vectorizer that has lost its store or queue: its rows are not noted.
+    reader: KeyReader,
+}
+
 thread_local! {
     static NOTED: RefCell<HashMap<i32, Noted>> = RefCell::default();
-    static READERS: RefCell<HashMap<(pg_sys::Oid, i32), KeyReader>> = RefCell::default();
+    /// The last one used comes first: a statement calls one trigger many times.
+    static WATCHES: RefCell<Vec<Rc<Watch>>> = RefCell::default();
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
     static WAKE: Cell<bool> = const { Cell::new(false) };
 }
@@ -62,29 +74,24 @@ pub unsafe fn capture_row(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // anything else of it is read; tuples and relation live for the call.
     unsafe {
         let data = trigger_data(fcinfo);
-        let (vectorizer, attnums) = arguments((*data).tg_trigger);
         let relation = (*data).tg_relation;
-        let table = (*relation).rd_id;
-        let event = (*data).tg_event & pg_sys::TRIGGER_EVENT_OPMASK;
-        with_reader(relation, vectorizer, &attnums, |reader| {
-            let key = |tuple| read_key(reader, tuple, (*relation).rd_att);
-            match event {
-                pg_sys::TRIGGER_EVENT_INSERT => {
-                    note(vectorizer, table, key((*data).tg_trigtuple), Change::Written)
+        let watch = watch(relation, (*data).tg_trigger);
+        if watch.reader.is_empty() {
+            return pg_sys::Datum::null();
+        }
+        let key = |tuple| read_key(&watch.reader, tuple, (*relation).rd_att);
+        match (*data).tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_INSERT => note(&watch, key((*data).tg_trigtuple), Change::Written),
+            pg_sys::TRIGGER_EVENT_DELETE => note(&watch, key((*data).tg_trigtuple), Change::Deleted),
+            _ => {
+                let (old, new) = (key((*data).tg_trigtuple), key((*data).tg_newtuple));
+                let change = if old == new { Change::Written } else { Change::Moved };
+                if change == Change::Moved {
+                    note(&watch, old, Change::Deleted);
                 }
-                pg_sys::TRIGGER_EVENT_DELETE => {
-                    note(vectorizer, table, key((*data).tg_trigtuple), Change::Deleted)
-                }
-                _ => {
-                    let (old, new) = (key((*data).tg_trigtuple), key((*data).tg_newtuple));
-                    let change = if old == new { Change::Written } else { Change::Moved };
-                    if change == Change::Moved {
-                        note(vectorizer, table, old, Change::Deleted);
-                    }
-                    note(vectorizer, table, new, change);
-                }
+                note(&watch, new, change);
             }
-        });
+        }
     }
     pg_sys::Datum::null()
 }
@@ -130,20 +137,27 @@ unsafe fn arguments(trigger: *mut pg_sys::Trigger) -> (i32, Vec<i16>) {
     }
 }
 
-fn with_reader(relation: pg_sys::Relation, vectorizer: i32, attnums: &[i16], body: impl FnOnce(&KeyReader)) {
-    // SAFETY: the relation is open for the whole statement.
-    let table = unsafe { (*relation).rd_id };
-    let reader = READERS
-        .with_borrow_mut(|readers| readers.remove(&(table, vectorizer)))
-        .unwrap_or_else(|| build_reader(relation, vectorizer, attnums));
-    if !reader.is_empty() {
-        body(&reader);
-    }
-    READERS.with_borrow_mut(|readers| readers.insert((table, vectorizer), reader));
+/// # Safety
+/// Relation and trigger are those of the call.
+unsafe fn watch(relation: pg_sys::Relation, trigger: *mut pg_sys::Trigger) -> Rc<Watch> {
+    // SAFETY: the caller's promise.
+    let (table, oid) = unsafe { ((*relation).rd_id, (*trigger).tgoid) };
+    let known = WATCHES.with_borrow_mut(|watches| {
+        let at = watches.iter().position(|watch| watch.trigger == oid && watch.table == table)?;
+        watches.swap(0, at);
+        Some(watches[0].clone())
+    });
+    known.unwrap_or_else(|| {
+        // SAFETY: as above.
+        let (vectorizer, attnums) = unsafe { arguments(trigger) };
+        let reader = build_reader(relation, vectorizer, &attnums);
+        let watch = Rc::new(Watch { trigger: oid, table, vectorizer, reader });
+        WATCHES.with_borrow_mut(|watches| watches.push(watch.clone()));
+        watch
+    })
 }
 
-/// Readers live for one transaction: tables do not change under the lock that it holds. The
-/// reader of a vectorizer that has lost its store or queue is empty: its rows are not noted.
+/// The reader of a vectorizer that has lost its store or queue is empty.
 fn build_reader(relation: pg_sys::Relation, vectorizer: i32, attnums: &[i16]) -> KeyReader {
     register_callbacks();
     // SAFETY: the relation is open.
@@ -202,12 +216,13 @@ unsafe fn read_key(reader: &KeyReader, tuple: pg_sys::HeapTuple, descriptor: pg_
         .collect()
 }
 
-fn note(vectorizer: i32, table: pg_sys::Oid, key: Key, change: Change) {
+fn note(watch: &Watch, key: Key, change: Change) {
+    let vectorizer = watch.vectorizer;
     // SAFETY: reads transaction state.
     let current = unsafe { pg_sys::GetCurrentSubTransactionId() };
     let full = NOTED.with_borrow_mut(|noted| {
         let noted = noted.entry(vectorizer).or_default();
-        noted.table = table;
+        noted.table = watch.table;
         if noted.levels.last().is_none_or(|level| level.subtransaction != current) {
             noted.levels.push(Notes { subtransaction: current, changes: Vec::new() });
         }
@@ -284,12 +299,12 @@ unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _a
                 // SAFETY: a plain global.
                 wake::changed(unsafe { pg_sys::MyDatabaseId });
             }
-            READERS.take();
+            WATCHES.take();
         }
         XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
             WAKE.set(false);
             NOTED.take();
-            READERS.take();
+            WATCHES.take();
         }
         _ => {}
     }

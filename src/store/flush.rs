@@ -109,6 +109,10 @@ fn last_changes(changes: Vec<(Key, Change)>) -> (Vec<Key>, Vec<Key>) {
         let key = changes.into_iter().map(|(key, _)| key).collect();
         return if change == Change::Deleted { (Vec::new(), key) } else { (key, Vec::new()) };
     }
+    if changes.iter().all(|(_, change)| *change == Change::Written) {
+        // A bulk load: the statement finds the doubles, if there are any.
+        return (changes.into_iter().map(|(key, _)| key).collect(), Vec::new());
+    }
     // For each key: was it ever moved to, and was it deleted last?
     let mut last: HashMap<Key, (bool, bool)> = HashMap::with_capacity(changes.len());
     for (key, change) in changes {

@@ -18,6 +18,8 @@ struct Slot {
     changed: AtomicBool,
     /// The scheduler looked and found no extension.
     no_extension: AtomicBool,
+    /// A worker ended because it had nothing to do.
+    went_home: AtomicBool,
     /// The scheduler could not start a worker.
     short_of_places: AtomicBool,
     /// Until then (microseconds since 2000) no process of ours may be in the database.
@@ -42,6 +44,7 @@ impl Default for Shared {
                 database: AtomicU32::new(0),
                 changed: AtomicBool::new(false),
                 no_extension: AtomicBool::new(false),
+                went_home: AtomicBool::new(false),
                 short_of_places: AtomicBool::new(false),
                 withdrawn_until: AtomicI64::new(0),
                 scheduler: AtomicUsize::new(0),
@@ -245,4 +248,16 @@ pub fn set_short_of_places(database: pg_sys::Oid, short: bool) {
 
 pub fn is_short_of_places(database: pg_sys::Oid) -> bool {
     slot(database).is_some_and(|slot| slot.short_of_places.load(Ordering::Acquire))
+}
+
+/// A worker of `database` ends because it has nothing to do, not because it failed.
+pub fn set_went_home(database: pg_sys::Oid) {
+    if let Some(slot) = slot(database) {
+        slot.went_home.store(true, Ordering::Release);
+    }
+}
+
+/// True once after workers that ended for want of work.
+pub fn take_went_home(database: pg_sys::Oid) -> bool {
+    slot(database).is_some_and(|slot| slot.went_home.swap(false, Ordering::AcqRel))
 }

@@ -72,6 +72,7 @@ pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
     };
     // Leaving a database that is about to go abandons what is in flight; leases see to it.
     while !wake::is_withdrawn(database) && worker.round() {}
+    wake::set_went_home(database);
 }
 
 impl Worker {

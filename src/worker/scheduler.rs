@@ -148,7 +148,8 @@ impl Scheduler {
         let before = self.workers.len();
         self.workers.retain(process::is_alive);
         if self.workers.len() < before {
-            let failed = self.last_start.is_some_and(|last| last.elapsed() < SHORT_LIFE);
+            let went_home = wake::take_went_home(self.database);
+            let failed = !went_home && self.last_start.is_some_and(|last| last.elapsed() < SHORT_LIFE);
             self.failures = if failed { self.failures + 1 } else { 0 };
         }
     }

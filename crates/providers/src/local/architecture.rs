@@ -121,6 +121,7 @@ impl Architecture {
             && self.vocabulary <= 1 << 24
             && self.hidden.is_multiple_of(self.heads)
             && self.padding < self.vocabulary
+            && (self.distances == 0 || (4..=1 << 16).contains(&self.distances))
             && self.first_position() < self.positions;
         if sane { Ok(()) } else { Err(problem(path, "holds sizes that do not fit together")) }
     }

@@ -73,7 +73,7 @@ pub fn bytes(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> V
 
 /// A client that should have gone away by itself is sent away after this, so that a test
 /// fails rather than hangs.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 type Script = dyn Fn(&Request) -> Reply + Send + Sync;
 

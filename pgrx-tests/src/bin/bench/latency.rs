@@ -33,7 +33,8 @@ pub fn run(order: &Order) -> Vec<Figure> {
             insert(&mut scene, &mut poller, 10_000 + i)
         })
         .collect();
-    workbench::alter_system(&mut scene.db, "autovector.idle_timeout", "0");
+    // A worker that ends within a second of its start counts as failed and is not replaced at once.
+    workbench::alter_system(&mut scene.db, "autovector.idle_timeout", "1200");
     let cold: Vec<Times> = (0..order.scaled(COLD_INSERTS, 3) as i64)
         .map(|i| {
             wait_until("no worker is left", Duration::from_secs(90), || scene.workers().is_empty());

@@ -10,7 +10,7 @@ use crate::{
     workbench::{self, Order},
 };
 
-const TEXTS: usize = 400;
+const TEXTS: usize = 320;
 const ROUNDS: usize = 2;
 const ONE_CHUNK: &str = ", chunking => ai.chunking_none()";
 

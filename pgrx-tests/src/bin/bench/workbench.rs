@@ -94,6 +94,19 @@ pub fn each(db: &mut Client, statements: &[&str]) {
     }
 }
 
+/// Creates an empty table `name` of the same shape as `table`: columns, storage, constraints,
+/// indexes, and what LIKE leaves out, the table's storage parameters.
+pub fn twin(db: &mut Client, table: &str, name: &str) {
+    db.batch(&format!("create table {name} (like {table} including all)"));
+    let parameters: Option<String> = db.one(
+        "select array_to_string(reloptions, ', ') from pg_class where oid = $1::text::regclass",
+        &[&table],
+    );
+    if let Some(parameters) = parameters {
+        db.batch(&format!("alter table {name} set ({parameters})"));
+    }
+}
+
 /// Changes a setting of the running server, `value` in the unit that the setting is kept in, and
 /// waits until this session has it too.
 pub fn alter_system(db: &mut Client, name: &str, value: &str) {

@@ -47,7 +47,7 @@ pub fn run(order: &Order) -> Vec<Figure> {
 
     let in_worker = measure_worker(&mut scene, rows);
     let statement = statement_of_worker(&mut scene.db);
-    scene.db.batch("create table copied (like docs_embedding_store including all)");
+    workbench::twin(&mut scene.db, "docs_embedding_store", "copied");
     let mut written = Vec::new();
     let mut copied = Vec::new();
     let rounds = order.scaled(ROUNDS, 3);
