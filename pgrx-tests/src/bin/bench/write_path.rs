@@ -199,11 +199,9 @@ fn copy(db: &mut Client, rows: &Rows) -> f64 {
 fn expect_equal(db: &mut Client, rows: usize) {
     let columns = "embedding_uuid, id, chunk_seq, chunk, embedding, content_hash";
     let same: i64 = db.one(
-        &format!(
-            "select count(*) from docs_embedding_store a join copied b using (embedding_uuid)
+        "select count(*) from docs_embedding_store a join copied b using (embedding_uuid)
               where (a.id, a.chunk_seq, a.chunk, a.embedding, a.content_hash)
-                  = (b.id, b.chunk_seq, b.chunk, b.embedding, b.content_hash)"
-        ),
+                  = (b.id, b.chunk_seq, b.chunk, b.embedding, b.content_hash)",
         &[],
     );
     assert_eq!(same, rows as i64, "rows with the same {columns} in both tables");
