@@ -69,7 +69,7 @@ fn a_promoted_standby_goes_on_where_the_primary_stood() {
     wait_until("the standby has caught up", Duration::from_secs(30), || {
         db.one::<i64>("select count(*) from docs where body like 'later %'", &[]) == 5
     });
-    assert_eq!(db.one::<bool>("select pg_is_in_recovery()", &[]), true);
+    assert!(db.one::<bool>("select pg_is_in_recovery()", &[]));
     holds_for("no worker on a standby", Duration::from_secs(1), || {
         standby.worker_pids("autovector worker").is_empty()
     });
