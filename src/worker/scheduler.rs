@@ -29,6 +29,8 @@ struct Scheduler {
     /// Workers that ended within a second of their start, one after the other.
     failures: u32,
     told_short: bool,
+    /// A living worker let a lease expire, and no other one has been started since.
+    stuck: bool,
 }
 
 #[pg_guard]
@@ -51,6 +53,7 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
         last_start: None,
         failures: 0,
         told_short: false,
+        stuck: false,
     };
     let mut next_look = Instant::now();
     let mut last_look = next_look - MIN_PAUSE;
@@ -90,10 +93,10 @@ impl Scheduler {
         if !transaction(session::extension_exists)? {
             return Ok(None);
         }
-        let stuck = ingest::reclaim()? > 0;
+        self.stuck |= ingest::reclaim()? > 0;
         let work = transaction(work::find)?;
         let mut pause = settings.naptime.min(work.next_due.unwrap_or(settings.naptime));
-        if work.any && (self.workers.is_empty() || stuck) {
+        if work.any && (self.workers.is_empty() || self.stuck) {
             pause = pause.min(self.start_worker(settings));
         } else if work.any {
             wake::wake_workers(self.database);
@@ -119,6 +122,7 @@ impl Scheduler {
             Some(worker) => {
                 self.workers.push(worker);
                 self.told_short = false;
+                self.stuck = false;
             }
             None => {
                 self.failures += 1;
