@@ -67,8 +67,10 @@ impl Scene {
         settle(&mut self.db, vectorizer);
     }
 
-    /// Connects again, for example after a crash has ended every session.
+    /// Connects again, after a crash or a stop that ends every session. Waits for that end: for a
+    /// moment after a process was killed, the server still takes sessions that it is to end.
     pub fn reconnect(&mut self) {
+        wait_until("the old session has ended", SETTLES_WITHIN, || self.db.simple_query("").is_err());
         self.cluster.wait_until_ready();
         self.db = self.cluster.connect("postgres");
     }

@@ -2,6 +2,7 @@
 //! that has the extension. ARCHITECTURE.md draws how they start and stop each other.
 
 mod batches;
+mod housekeeper;
 mod indexer;
 mod launcher;
 mod process;

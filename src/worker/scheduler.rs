@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use super::process;
 use crate::error::Result;
-use crate::services::{indexing, ingest};
+use crate::services::{chores, indexing, ingest};
 use crate::settings::Settings;
 use crate::store::transaction::transaction;
 use crate::store::wake::{self, Role};
@@ -25,6 +25,8 @@ struct Scheduler {
     name: String,
     workers: Vec<DynamicBackgroundWorker>,
     indexer: Option<DynamicBackgroundWorker>,
+    housekeeper: Option<DynamicBackgroundWorker>,
+    housekept: Option<Instant>,
     last_start: Option<Instant>,
     /// Workers that ended within a second of their start, one after the other.
     failures: u32,
@@ -50,6 +52,8 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
         name: session::database_name(),
         workers: Vec::new(),
         indexer: None,
+        housekeeper: None,
+        housekept: None,
         last_start: None,
         failures: 0,
         told_short: false,
@@ -102,7 +106,7 @@ impl Scheduler {
             wake::wake_workers(self.database);
         }
         self.build_index();
-        Ok(Some(pause))
+        Ok(Some(pause.min(self.do_chores(settings)?)))
     }
 
     /// Starts a worker, or says how long that has to wait.
@@ -176,5 +180,28 @@ impl Scheduler {
             Ok(None) => {}
             Err(error) => pgrx::log!("autovector scheduler: {error}"),
         }
+    }
+
+    /// Has the chores done that are due; returns the time to the next ones. Chores that fail
+    /// without moving their hour are tried again after a nap, not at once.
+    fn do_chores(&mut self, settings: &Settings) -> Result<Duration> {
+        if self.housekeeper.as_ref().is_some_and(process::is_alive) {
+            return Ok(settings.naptime);
+        }
+        self.housekeeper = None;
+        let Some(due) = transaction(chores::next_due)? else { return Ok(settings.naptime) };
+        let rested = self.housekept.map_or(settings.naptime, |last| last.elapsed());
+        let due = due.max(settings.naptime.saturating_sub(rested));
+        if due.is_zero() {
+            self.housekept = Some(Instant::now());
+            self.housekeeper = process::start(
+                "autovector housekeeper",
+                "autovector_housekeeper_main",
+                self.database,
+                &self.name,
+            );
+            return Ok(settings.naptime);
+        }
+        Ok(due.min(settings.naptime))
     }
 }
