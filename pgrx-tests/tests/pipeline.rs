@@ -238,6 +238,33 @@ fn bulk_changes_are_captured_whole() {
     scene.finish();
 }
 
+/// Fear: bulk changes that meet keys which are dirty already, or deleted before in the same
+/// transaction, fail, lose a key, or keep an old generation.
+#[test]
+fn bulk_changes_meet_dirty_keys() {
+    let mut scene = embedded(500);
+    scene.db.batch(
+        "select ai.pause_vectorizer('docs'); update docs set body = 'late ' || id where id % 100 = 99",
+    );
+    let before: i64 = scene.db.one("select max(gen) from ai._vectorizer_q_1", &[]);
+    assert_eq!(scene.count("select count(*) from ai._vectorizer_q_1"), 5);
+    scene.db.batch(
+        "begin;
+         delete from docs where id <= 20;
+         insert into docs select i, 'again ' || i from generate_series(1, 10) i;
+         update docs set body = 'changed ' || id where id > 10;
+         commit",
+    );
+    let kept = "select count(*) from docs d join ai._vectorizer_q_1 q using (id)";
+    assert_eq!(scene.count("select count(*) from ai._vectorizer_q_1"), 490);
+    assert_eq!(scene.count(kept), 490);
+    assert_eq!(scene.count(&format!("select count(*) from ai._vectorizer_q_1 where gen <= {before}")), 0);
+    scene.db.batch("select ai.resume_vectorizer('docs')");
+    scene.settle("docs");
+    assert_eq!(scene.count("select count(*) from docs_embedding_store"), 490);
+    scene.finish();
+}
+
 /// Fear: upserts and MERGE take another path through the triggers.
 #[test]
 fn upserts_and_merge_are_captured() {

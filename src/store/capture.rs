@@ -29,10 +29,20 @@ pub enum Change {
     Deleted,
 }
 
+/// A key as it is noted. The commonest shape needs no allocation; all keys of a source have the
+/// same one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum NotedKey {
+    /// One column of type int4 or int8.
+    Int(i64),
+    /// Anything else, as text.
+    Text(Key),
+}
+
 /// Notes of one subtransaction, in the order of the changes.
 struct Notes {
     subtransaction: pg_sys::SubTransactionId,
-    changes: Vec<(Key, Change)>,
+    changes: Vec<(NotedKey, Change)>,
 }
 
 #[derive(Default)]
@@ -191,32 +201,34 @@ fn build_reader(relation: pg_sys::Relation, vectorizer: i32, attnums: &[i16]) ->
     }
 }
 
-/// The key as text. The commonest types are written here; the others by their output function.
-unsafe fn read_key(reader: &KeyReader, tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Key {
-    reader
-        .iter()
-        .map(|(attnum, output)| {
-            let mut is_null = false;
-            // SAFETY: the tuple has the descriptor's shape and attnum is one of its columns; a
-            // key column is never NULL; output functions return a NUL-terminated palloc'd string.
-            unsafe {
-                let value = pg_sys::SPI_getbinval(tuple, descriptor, i32::from(*attnum), &mut is_null);
-                match output.to_u32() {
-                    pg_sys::F_INT8OUT => (value.value() as i64).to_string(),
-                    pg_sys::F_INT4OUT => (value.value() as i32).to_string(),
-                    _ => {
-                        let text = pg_sys::OidOutputFunctionCall(*output, value);
-                        let owned = std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned();
-                        pg_sys::pfree(text.cast());
-                        owned
-                    }
-                }
-            }
-        })
-        .collect()
+/// The key: a single whole number as it is, anything else as its type writes it.
+unsafe fn read_key(reader: &KeyReader, tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> NotedKey {
+    let value = |attnum: i16| {
+        let mut is_null = false;
+        // SAFETY: the tuple has the descriptor's shape and attnum is one of its columns; a key
+        // column is never NULL.
+        unsafe { pg_sys::SPI_getbinval(tuple, descriptor, i32::from(attnum), &mut is_null) }
+    };
+    if let [(attnum, output)] = reader.as_slice() {
+        match output.to_u32() {
+            pg_sys::F_INT8OUT => return NotedKey::Int(value(*attnum).value() as i64),
+            pg_sys::F_INT4OUT => return NotedKey::Int(i64::from(value(*attnum).value() as i32)),
+            _ => {}
+        }
+    }
+    let text = |(attnum, output): &(i16, pg_sys::Oid)| {
+        // SAFETY: output functions return a NUL-terminated palloc'd string.
+        unsafe {
+            let text = pg_sys::OidOutputFunctionCall(*output, value(*attnum));
+            let owned = std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned();
+            pg_sys::pfree(text.cast());
+            owned
+        }
+    };
+    NotedKey::Text(reader.iter().map(text).collect())
 }
 
-fn note(watch: &Watch, key: Key, change: Change) {
+fn note(watch: &Watch, key: NotedKey, change: Change) {
     let vectorizer = watch.vectorizer;
     // SAFETY: reads transaction state.
     let current = unsafe { pg_sys::GetCurrentSubTransactionId() };
@@ -249,7 +261,7 @@ fn write_level(vectorizer: i32, current: pg_sys::SubTransactionId) {
 }
 
 fn write(vectorizer: i32, table: pg_sys::Oid, levels: Vec<Notes>) {
-    let changes: Vec<(Key, Change)> = levels.into_iter().flat_map(|level| level.changes).collect();
+    let changes: Vec<(NotedKey, Change)> = levels.into_iter().flat_map(|level| level.changes).collect();
     if changes.is_empty() {
         return;
     }

@@ -8,13 +8,13 @@ use std::rc::Rc;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgLogLevel, pg_guard, pg_sys};
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_guard, pg_sys};
 
-use super::capture::Change;
+use super::capture::{Change, NotedKey};
 use super::catalog::{self, Vectorizer};
-use super::key::{Key, columns_of};
+use super::key::columns_of;
 use super::sql;
-use super::transaction::{as_extension_owner, as_role};
+use super::transaction::{as_extension_owner, as_role, attempt};
 use crate::error::{Error, Kind, Result};
 
 thread_local! {
@@ -77,7 +77,7 @@ pub fn source_of(vectorizer: i32, table: pg_sys::Oid) -> Result<pg_sys::Oid> {
 }
 
 /// Writes changes, in the order in which they were made: the last one of a key counts.
-pub fn write(vectorizer: i32, table: pg_sys::Oid, changes: Vec<(Key, Change)>) -> Result<()> {
+pub fn write(vectorizer: i32, table: pg_sys::Oid, changes: Vec<(NotedKey, Change)>) -> Result<()> {
     let v = match target(vectorizer) {
         Ok(v) => v,
         // There is nothing to keep in step, and no reason to refuse the user's statement.
@@ -103,7 +103,7 @@ pub fn is_broken(error: &Error) -> bool {
 
 /// Keys that are dirty now, and keys whose vectors go. A key may be both: when two rows change
 /// places, each key is written by one row and given up by the other, in either order.
-fn last_changes(changes: Vec<(Key, Change)>) -> (Vec<Key>, Vec<Key>) {
+fn last_changes(changes: Vec<(NotedKey, Change)>) -> (Vec<NotedKey>, Vec<NotedKey>) {
     if let [(_, change)] = changes.as_slice() {
         let change = *change;
         let key = changes.into_iter().map(|(key, _)| key).collect();
@@ -114,7 +114,7 @@ fn last_changes(changes: Vec<(Key, Change)>) -> (Vec<Key>, Vec<Key>) {
         return (changes.into_iter().map(|(key, _)| key).collect(), Vec::new());
     }
     // For each key: was it ever moved to, and was it deleted last?
-    let mut last: HashMap<Key, (bool, bool)> = HashMap::with_capacity(changes.len());
+    let mut last: HashMap<NotedKey, (bool, bool)> = HashMap::with_capacity(changes.len());
     for (key, change) in changes {
         let entry = last.entry(key).or_default();
         entry.0 |= change == Change::Moved;
@@ -126,35 +126,49 @@ fn last_changes(changes: Vec<(Key, Change)>) -> (Vec<Key>, Vec<Key>) {
     (keys(|(moved, deleted)| *moved || !*deleted), keys(|(_, deleted)| *deleted))
 }
 
+/// From so many keys on a plain INSERT is tried first.
+const WORTH_A_TRY: usize = 64;
+
 /// One generation serves the whole statement: what counts is that it is newer than the last.
 /// Keys go in sorted, so that two commits with common keys cannot deadlock.
-fn make_dirty(v: &Vectorizer, keys: &[Key]) -> Result<()> {
+fn make_dirty(v: &Vectorizer, keys: &[NotedKey]) -> Result<()> {
     let (rows, args) = match keys {
         // The commonest case, a single row, is worth a plan without a function scan.
-        [key] => (format!("VALUES ({}, nextval('ai._generation_seq'))", v.key.parameters(1)), one_key(key)),
+        [key] => {
+            (format!("VALUES ({}, nextval('ai._generation_seq'))", one_key(v, key).0), one_key(v, key).1)
+        }
         // Two texts may be one key (1.0 and 1.00): the type decides what is distinct.
-        _ => (
-            format!(
-                "SELECT DISTINCT {list}, g.gen FROM {} u, (SELECT nextval('ai._generation_seq') AS gen) g ORDER BY {list}",
-                v.key.unnest(1, &[]),
-                list = v.key.unnested_list("u"),
-            ),
-            key_args(v, keys),
-        ),
+        _ => {
+            let (table, args) = many_keys(v, keys);
+            let list = v.key.unnested_list("u");
+            let distinct = match keys {
+                [NotedKey::Int(_), ..] => format!("SELECT {list} FROM {table} u"),
+                _ => format!("SELECT DISTINCT {list} FROM {table} u ORDER BY {list}"),
+            };
+            (format!("SELECT {list}, (SELECT nextval('ai._generation_seq')) FROM ({distinct}) u"), args)
+        }
     };
-    let statement = format!(
-        "INSERT INTO {} ({names}, gen) {rows} ON CONFLICT ({names}) DO UPDATE SET gen = excluded.gen",
-        v.queue,
-        names = v.key.stored_names(),
-    );
-    as_role(v.queue_owner, || sql::execute_latest(&statement, &args))
+    let names = v.key.stored_names();
+    let insert = format!("INSERT INTO {} ({names}, gen) {rows}", v.queue);
+    let upsert = format!("{insert} ON CONFLICT ({names}) DO UPDATE SET gen = excluded.gen");
+    as_role(v.queue_owner, || {
+        // Rows that are changed in bulk are seldom dirty yet, and ON CONFLICT costs each row a
+        // second look into the index and a second WAL record.
+        if keys.len() >= WORTH_A_TRY {
+            match attempt(|| sql::execute_latest(&insert, &args)) {
+                Err(error) if error.kind == Kind::Database(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION) => {}
+                done => return done,
+            }
+        }
+        sql::execute_latest(&upsert, &args)
+    })
 }
 
 /// Deletes what belongs to deleted rows: dirty keys first, then vectors. A worker that is
 /// completing such a row holds its dirty key locked; after that wait its vectors are visible.
 /// A backfill batch in flight has no dirty key that could stop it, so while the backfill runs
 /// the key stays dirty as a tombstone, and a worker clears up after it.
-fn delete(v: &Vectorizer, keys: &[Key]) -> Result<()> {
+fn delete(v: &Vectorizer, keys: &[NotedKey]) -> Result<()> {
     if !backfill_finished(v.id)? {
         make_dirty(v, keys)?;
     } else {
@@ -167,23 +181,48 @@ fn delete(v: &Vectorizer, keys: &[Key]) -> Result<()> {
     Ok(())
 }
 
-fn delete_from(v: &Vectorizer, table: &str, owner: pg_sys::Oid, keys: &[Key]) -> Result<()> {
+fn delete_from(v: &Vectorizer, table: &str, owner: pg_sys::Oid, keys: &[NotedKey]) -> Result<()> {
     let (condition, args) = match keys {
-        [key] => (format!("WHERE ({}) = ({})", v.key.stored_list("t"), v.key.parameters(1)), one_key(key)),
-        _ => (
-            format!("USING {} u WHERE {}", v.key.unnest(1, &[]), v.key.stored_matches_unnested("t", "u")),
-            key_args(v, keys),
-        ),
+        [key] => {
+            let (value, args) = one_key(v, key);
+            (format!("WHERE ({}) = ({value})", v.key.stored_list("t")), args)
+        }
+        _ => {
+            let (rows, args) = many_keys(v, keys);
+            (format!("USING {rows} u WHERE {}", v.key.stored_matches_unnested("t", "u")), args)
+        }
     };
     as_role(owner, || sql::execute_latest(&format!("DELETE FROM {table} t {condition}"), &args))
 }
 
-fn one_key(key: &Key) -> Vec<DatumWithOid<'static>> {
-    key.iter().map(|part| part.clone().into()).collect()
+/// One key as SQL over parameters from `$1` on, and the parameters.
+fn one_key(v: &Vectorizer, key: &NotedKey) -> (String, Vec<DatumWithOid<'static>>) {
+    match key {
+        NotedKey::Int(value) => (format!("($1::int8)::{}", v.key.columns[0].type_sql), vec![(*value).into()]),
+        NotedKey::Text(parts) => {
+            (v.key.parameters(1), parts.iter().map(|part| part.clone().into()).collect())
+        }
+    }
 }
 
-fn key_args(v: &Vectorizer, keys: &[Key]) -> Vec<DatumWithOid<'static>> {
-    columns_of(v.key.width(), keys.iter()).into_iter().map(Into::into).collect()
+/// Keys as a table with columns `k1`, `k2`, … over parameters from `$1` on, and the parameters.
+/// Whole numbers come sorted, each once.
+fn many_keys(v: &Vectorizer, keys: &[NotedKey]) -> (String, Vec<DatumWithOid<'static>>) {
+    let (mut numbers, mut texts) = (Vec::new(), Vec::new());
+    for key in keys {
+        match key {
+            NotedKey::Int(value) => numbers.push(*value),
+            NotedKey::Text(parts) => texts.push(parts),
+        }
+    }
+    if texts.is_empty() {
+        numbers.sort_unstable();
+        numbers.dedup();
+        let rows = format!("(SELECT n::{} AS k1 FROM unnest($1::int8[]) AS n)", v.key.columns[0].type_sql);
+        return (rows, vec![numbers.into()]);
+    }
+    let columns = columns_of(v.key.width(), texts.into_iter());
+    (v.key.unnest(1, &[]), columns.into_iter().map(Into::into).collect())
 }
 
 /// True once the first pass is over and none of its batches is in flight. Asked on the latest

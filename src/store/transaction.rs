@@ -46,6 +46,38 @@ pub fn transaction<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
+/// Runs `body` in a subtransaction: kept when it returns Ok, undone when it returns Err or raises
+/// an ERROR, and then the transaction goes on. May be called while a transaction is committing.
+pub fn attempt<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: inside a transaction on the main thread; context and owner are put back below, as
+    // PostgreSQL's own procedural languages do around a subtransaction.
+    let (context, owner) = unsafe {
+        let saved = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::CurrentMemoryContext = saved.0;
+        saved
+    };
+    let result = PgTryBuilder::new(AssertUnwindSafe(|| {
+        let result = body();
+        if result.is_ok() {
+            // SAFETY: ends the subtransaction begun above.
+            unsafe { pg_sys::ReleaseCurrentSubTransaction() };
+        }
+        result
+    }))
+    .catch_others(|caught| Err(describe(&caught)))
+    .execute();
+    // SAFETY: undoes the subtransaction begun above, whatever state the error left it in.
+    unsafe {
+        if result.is_err() {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        }
+        pg_sys::CurrentMemoryContext = context;
+        pg_sys::CurrentResourceOwner = owner;
+    }
+    result
+}
+
 pub fn describe(caught: &CaughtError) -> Error {
     let report = match caught {
         CaughtError::PostgresError(report)

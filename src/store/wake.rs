@@ -101,8 +101,10 @@ fn slot_for(database: pg_sys::Oid) -> Option<&'static Slot> {
     })
 }
 
-/// Says that `database` has changes: wakes its workers, its scheduler, or the launcher. Called
-/// after a commit, so it must not fail and does not.
+/// Says that `database` has changes: wakes its workers; without any its scheduler, without that
+/// the launcher. One of them is enough, and each signal costs the committing session. A worker
+/// that is just ending wakes the scheduler by its end. Called after a commit, so it must not
+/// fail and does not.
 pub fn changed(database: pg_sys::Oid) {
     if !preloaded() {
         return;
@@ -113,10 +115,9 @@ pub fn changed(database: pg_sys::Oid) {
         return;
     };
     slot.changed.store(true, Ordering::Release);
-    for worker in &slot.workers {
-        set_latch(worker);
-    }
-    if !set_latch(&slot.scheduler) {
+    // Every worker is told, not only the first.
+    let told = slot.workers.iter().fold(false, |told, worker| set_latch(worker) | told);
+    if !told && !set_latch(&slot.scheduler) {
         set_latch(&shared.launcher);
     }
 }

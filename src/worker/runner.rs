@@ -26,7 +26,7 @@ const RETRY_LOCKED: Duration = Duration::from_millis(500);
 const MAX_RETRY_LOCKED: Duration = Duration::from_secs(10);
 /// Between two rounds that find nothing to claim. Every commit wakes the worker, also those of
 /// paused vectorizers: without a rest a busy table would keep a processor busy for nothing.
-const FRUITLESS_REST: Duration = Duration::from_millis(5);
+const FRUITLESS_REST: Duration = Duration::from_millis(10);
 const LOG_AS: &str = "autovector worker";
 
 struct Worker {

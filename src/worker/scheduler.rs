@@ -19,6 +19,8 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// Between two looks, however often somebody wakes the scheduler.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
+/// After a look that found nothing to do: commits of paused vectorizers wake the scheduler too.
+const FRUITLESS_PAUSE: Duration = Duration::from_millis(50);
 
 struct Scheduler {
     database: pg_sys::Oid,
@@ -33,6 +35,8 @@ struct Scheduler {
     told_short: bool,
     /// A living worker let a lease expire, and no other one has been started since.
     stuck: bool,
+    /// The last look found nothing to do.
+    fruitless: bool,
 }
 
 #[pg_guard]
@@ -58,18 +62,19 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
         failures: 0,
         told_short: false,
         stuck: false,
+        fruitless: false,
     };
     let mut next_look = Instant::now();
-    let mut last_look = next_look - MIN_PAUSE;
+    let mut last_look = next_look - FRUITLESS_PAUSE;
     while !wake::is_withdrawn(database) {
         process::reload_settings();
         let settings = Settings::now();
         scheduler.bury();
         // Workers hear of commits themselves; while there is one, the scheduler keeps its hours.
         if scheduler.workers.is_empty() || Instant::now() >= next_look {
-            if last_look.elapsed() < MIN_PAUSE {
-                // Commits of paused vectorizers come here too; a rest bounds what they cost.
-                process::rest(MIN_PAUSE - last_look.elapsed(), None);
+            let rest = if scheduler.fruitless { FRUITLESS_PAUSE } else { MIN_PAUSE };
+            if last_look.elapsed() < rest {
+                process::rest(rest - last_look.elapsed(), None);
             }
             last_look = Instant::now();
             match scheduler.look(&settings) {
@@ -99,6 +104,7 @@ impl Scheduler {
         }
         self.stuck |= ingest::reclaim()? > 0;
         let work = transaction(work::find)?;
+        self.fruitless = !work.any;
         let mut pause = settings.naptime.min(work.next_due.unwrap_or(settings.naptime));
         if work.any && (self.workers.is_empty() || self.stuck) {
             pause = pause.min(self.start_worker(settings));

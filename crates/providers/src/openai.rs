@@ -35,6 +35,19 @@ struct Provider {
     /// Servers with a model of one size refuse the parameter even where it asks for that
     /// size; after the first refusal it is left out.
     sends_dimensions: AtomicBool,
+    /// Base64 is a third of the bytes, and numbers as text cost this process most of its time.
+    /// Servers that do not know it send numbers all the same, which are read too, or refuse;
+    /// those are asked for numbers from then on.
+    wants_base64: AtomicBool,
+    /// A request for base64 has been answered: refusals have other causes.
+    base64_answered: AtomicBool,
+}
+
+/// The parameters that not every server takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Form {
+    dimensions: bool,
+    base64: bool,
 }
 
 #[derive(Serialize)]
@@ -82,6 +95,8 @@ pub(crate) fn open(config: &OpenAi, surroundings: &Surroundings) -> Result<impl 
         api_key_name: config.api_key_name.clone(),
         is_original,
         sends_dimensions: AtomicBool::new(config.model != FIXED_DIMENSIONS),
+        wants_base64: AtomicBool::new(true),
+        base64_answered: AtomicBool::new(false),
     })
 }
 
@@ -96,13 +111,19 @@ impl Embedder for Provider {
         if inputs.is_empty() {
             return Ok(Embeddings { dimensions: self.dimensions, values: Vec::new(), tokens: 0 });
         }
-        let sends_dimensions = self.sends_dimensions.load(Ordering::Relaxed);
-        let answer = match self.post(inputs, sends_dimensions) {
-            Err(HttpError::Refused(refusal)) if sends_dimensions && self.dislikes_dimensions(&refusal) => {
-                self.sends_dimensions.store(false, Ordering::Relaxed);
-                self.post(inputs, false)
+        let mut form = self.form();
+        let answer = loop {
+            match self.post(inputs, form) {
+                Err(HttpError::Refused(refusal)) => match self.plainer(form, &refusal) {
+                    Some(plainer) => form = plainer,
+                    None => break Err(HttpError::Refused(refusal)),
+                },
+                Ok(json) => {
+                    self.learn(form);
+                    break Ok(json);
+                }
+                failed => break failed,
             }
-            result => result,
         };
         let json = answer.map_err(|error| match error {
             HttpError::Refused(refusal) => self.explain(&refusal),
@@ -122,7 +143,7 @@ impl Embedder for Provider {
     }
 
     fn default_concurrency(&self) -> usize {
-        if self.is_original { 8 } else { 4 }
+        8
     }
 
     fn abort(&self) {
@@ -131,23 +152,46 @@ impl Embedder for Provider {
 }
 
 impl Provider {
-    fn post(&self, inputs: &[&str], sends_dimensions: bool) -> Result<Vec<u8>, HttpError> {
+    fn post(&self, inputs: &[&str], form: Form) -> Result<Vec<u8>, HttpError> {
         let request = Request {
             input: inputs,
             model: &self.model,
-            dimensions: sends_dimensions.then_some(self.dimensions),
+            dimensions: form.dimensions.then_some(self.dimensions),
             user: self.user.as_deref(),
-            encoding_format: self.encoding_format(),
+            encoding_format: if form.base64 { "base64" } else { "float" },
         };
         let body =
             serde_json::to_vec(&request).map_err(|e| HttpError::Failed(Failure::input(e.to_string())))?;
         self.client.post_json(&body, answer::size_cap(inputs.len(), self.dimensions))
     }
 
-    /// Base64 is a third of the bytes. Other servers may not know it; whichever they send is
-    /// read.
-    fn encoding_format(&self) -> &'static str {
-        if self.is_original { "base64" } else { "float" }
+    fn form(&self) -> Form {
+        Form {
+            dimensions: self.sends_dimensions.load(Ordering::Relaxed),
+            base64: self.wants_base64.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The form to try after `refusal`; None when the form is not to blame.
+    fn plainer(&self, form: Form, refusal: &Refusal) -> Option<Form> {
+        if form.dimensions && self.dislikes_dimensions(refusal) {
+            return Some(Form { dimensions: false, ..form });
+        }
+        let maybe_base64 = !self.is_original && !self.base64_answered.load(Ordering::Relaxed);
+        let unsure = form.base64 && maybe_base64 && matches!(refusal.status, 400 | 415 | 422 | 501);
+        unsure.then_some(Form { base64: false, ..form })
+    }
+
+    /// Keeps to a form that was answered.
+    fn learn(&self, form: Form) {
+        if !form.dimensions {
+            self.sends_dimensions.store(false, Ordering::Relaxed);
+        }
+        if form.base64 {
+            self.base64_answered.store(true, Ordering::Relaxed);
+        } else {
+            self.wants_base64.store(false, Ordering::Relaxed);
+        }
     }
 
     fn dislikes_dimensions(&self, refusal: &Refusal) -> bool {
@@ -218,6 +262,8 @@ mod tests {
             has_key: true,
             is_original: true,
             sends_dimensions: AtomicBool::new(true),
+            wants_base64: AtomicBool::new(true),
+            base64_answered: AtomicBool::new(false),
         }
     }
 
@@ -240,8 +286,14 @@ mod tests {
     }
 
     #[test]
-    fn openai_itself_is_asked_for_base64() {
-        assert_eq!(original().encoding_format(), "base64");
-        assert_eq!(Provider { is_original: false, ..original() }.encoding_format(), "float");
+    fn numbers_are_asked_for_only_where_base64_may_be_what_is_refused() {
+        let form = Form { dimensions: true, base64: true };
+        let words = refusal(400, "encoding_format: unexpected value");
+        assert_eq!(original().plainer(form, &words), None, "openai itself knows base64");
+        let other = Provider { is_original: false, ..original() };
+        assert_eq!(other.plainer(form, &words), Some(Form { dimensions: true, base64: false }));
+        assert_eq!(other.plainer(form, &refusal(401, "no")), None);
+        other.learn(form);
+        assert_eq!(other.plainer(form, &words), None, "it has been answered before");
     }
 }

@@ -70,7 +70,7 @@ fn the_request_is_the_documented_one() {
     assert_eq!(request.line, "POST /v1/embeddings HTTP/1.1");
     assert_eq!(request.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
     let expected = json!({
-        "input": ["3", "4"], "model": "text-embedding-3-small", "dimensions": 2, "encoding_format": "float",
+        "input": ["3", "4"], "model": "text-embedding-3-small", "dimensions": 2, "encoding_format": "base64",
     });
     assert_eq!(request.json(), expected);
 }
@@ -89,7 +89,7 @@ fn options_are_passed_on_and_ada_gets_no_dimensions() {
     assert_eq!(request.line, "POST /embeddings HTTP/1.1");
     assert_eq!(request.header("authorization"), None, "a server of one's own may need no key");
     let expected =
-        json!({"input": ["1"], "model": "text-embedding-ada-002", "user": "me", "encoding_format": "float"});
+        json!({"input": ["1"], "model": "text-embedding-ada-002", "user": "me", "encoding_format": "base64"});
     assert_eq!(request.json(), expected);
 }
 
@@ -236,7 +236,23 @@ fn a_server_that_refuses_dimensions_is_asked_without_them_from_then_on() {
     // A text that only quotes the word stays a refused text.
     let server = answer_with(400, r#"{"error":"the text 'dimensions' is refused"}"#);
     assert!(matches!(provider(&server).embed(&["x"], Purpose::Document), Err(Failure::Input { .. })));
-    assert_eq!(server.requests().len(), 2);
+    // Once each without dimensions and without base64.
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn a_server_that_refuses_base64_is_asked_for_numbers_from_then_on() {
+    for status in [400, 422, 501] {
+        let server = Server::start(move |r| match r.json()["encoding_format"].as_str() {
+            Some("float") => http(200, &[], honest(r).to_string()),
+            other => http(status, &[], json!({"detail": format!("{other:?} is not 'float'")}).to_string()),
+        });
+        let provider = provider(&server);
+        for _ in 0..2 {
+            assert_eq!(provider.embed(&["3"], Purpose::Document).unwrap().values, [3.0, 9.0]);
+        }
+        assert_eq!(server.requests().len(), 3, "{status}");
+    }
 }
 
 #[test]
@@ -247,14 +263,17 @@ fn poisoned_inputs_are_isolated_over_the_wire() {
     });
     let inputs: Vec<String> = (0..64).map(|i| i.to_string()).collect();
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    let isolated = embed_isolating(&*provider(&server), &inputs, Purpose::Document);
+    let provider = provider(&server);
+    // A server that has answered once is not suspected of its form.
+    provider.embed(&["0"], Purpose::Document).unwrap();
+    let isolated = embed_isolating(&*provider, &inputs, Purpose::Document);
     for (index, outcome) in isolated.iter().enumerate() {
         match index {
             13 | 42 => assert!(matches!(outcome, Err(Failure::Input { .. }))),
             _ => assert_eq!(outcome.unwrap(), [index as f32, (index * index) as f32]),
         }
     }
-    assert_eq!(isolated.calls, server.requests().len());
+    assert_eq!(isolated.calls + 1, server.requests().len());
     assert!(isolated.calls <= 1 + 2 * 2 * 6);
     assert_eq!((isolated.tokens, server.connections()), (62, 1));
 }
