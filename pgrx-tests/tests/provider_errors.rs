@@ -38,11 +38,14 @@ fn isolate(rows: i64, batch: u32, poison: &[i64]) -> (Scene, usize) {
     (scene, calls)
 }
 
+/// Requests that may go to finding out that it is not the form of the vectors which is refused.
+const DOUBTS: usize = 2;
+
 /// Fear: one refused row stops its batch, or each of its neighbours is sent alone.
 #[test]
 fn one_poison_row_costs_one_row() {
     let (scene, calls) = isolate(256, 256, &[77]);
-    assert!(calls <= 1 + 2 * 8, "{calls} calls for 1 of 256");
+    assert!(calls <= 1 + 2 * 8 + DOUBTS, "{calls} calls for 1 of 256");
     scene.finish();
 }
 
@@ -50,7 +53,7 @@ fn one_poison_row_costs_one_row() {
 #[test]
 fn three_poison_rows_cost_three_rows() {
     let (scene, calls) = isolate(256, 256, &[1, 128, 256]);
-    assert!(calls <= 1 + 3 * 2 * 8, "{calls} calls for 3 of 256");
+    assert!(calls <= 1 + 3 * 2 * 8 + DOUBTS, "{calls} calls for 3 of 256");
     scene.finish();
 }
 

@@ -41,8 +41,9 @@ struct Worker {
     turn: i32,
     last_work: Instant,
     last_renewal: Instant,
-    /// The last round that found nothing to claim.
-    last_fruitless: Option<Instant>,
+    /// Rounds after a wake-up that found nothing to claim, one after the other, and the last.
+    fruitless: u32,
+    last_fruitless: Instant,
 }
 
 #[pg_guard]
@@ -68,7 +69,8 @@ pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
         turn: 0,
         last_work: now,
         last_renewal: now,
-        last_fruitless: None,
+        fruitless: 0,
+        last_fruitless: now,
     };
     // Leaving a database that is about to go abandons what is in flight; leases see to it.
     while !wake::is_withdrawn(database) && worker.round() {}
@@ -81,7 +83,8 @@ impl Worker {
         self.rest();
         let claimed_before = self.next_batch;
         match self.claim_all() {
-            Ok(true) => self.last_fruitless = (self.next_batch == claimed_before).then(Instant::now),
+            Ok(true) if self.next_batch > claimed_before => self.fruitless = 0,
+            Ok(true) => self.last_fruitless = Instant::now(),
             Ok(false) => return false,
             Err(error) => {
                 pgrx::log!("{LOG_AS}: {error}");
@@ -99,6 +102,7 @@ impl Worker {
             self.forget_idle(Duration::ZERO);
         }
         if woken.latch {
+            self.fruitless += 1;
             self.served.values_mut().for_each(|served| served.exhausted = false);
         }
         if woken.readable {
@@ -117,11 +121,11 @@ impl Worker {
         true
     }
 
-    /// Sits out what is left of the rest after a fruitless round; results end it at once.
+    /// Sits out what is left of the rest when wake-ups have led to nothing; results end it at
+    /// once. The first wake-up after work is served without delay.
     fn rest(&self) {
-        let left =
-            self.last_fruitless.map_or(Duration::ZERO, |last| FRUITLESS_REST.saturating_sub(last.elapsed()));
-        if !left.is_zero() {
+        let left = FRUITLESS_REST.saturating_sub(self.last_fruitless.elapsed());
+        if self.fruitless > 1 && !left.is_zero() {
             process::rest(left, Some(self.threads.descriptor()));
         }
     }

@@ -1,7 +1,7 @@
 //! OpenAI's `/embeddings`, and every server that speaks the same. Knows the wire format and
 //! what OpenAI's error codes mean; the transport is `http`, the answer's checks are `answer`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use autovector_domain::{config::OpenAi, failure::Failure};
 use serde::Serialize;
@@ -41,7 +41,13 @@ struct Provider {
     wants_base64: AtomicBool,
     /// A request for base64 has been answered: refusals have other causes.
     base64_answered: AtomicBool,
+    /// Requests that were refused in either form, before any was answered.
+    refused_twice: AtomicU32,
 }
+
+/// So many requests are tried in both forms. After that numbers are asked for, which every
+/// server knows.
+const MAX_DOUBTS: u32 = 2;
 
 /// The parameters that not every server takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +103,7 @@ pub(crate) fn open(config: &OpenAi, surroundings: &Surroundings) -> Result<impl 
         sends_dimensions: AtomicBool::new(config.model != FIXED_DIMENSIONS),
         wants_base64: AtomicBool::new(true),
         base64_answered: AtomicBool::new(false),
+        refused_twice: AtomicU32::new(0),
     })
 }
 
@@ -116,7 +123,10 @@ impl Embedder for Provider {
             match self.post(inputs, form) {
                 Err(HttpError::Refused(refusal)) => match self.plainer(form, &refusal) {
                     Some(plainer) => form = plainer,
-                    None => break Err(HttpError::Refused(refusal)),
+                    None => {
+                        self.doubt(form);
+                        break Err(HttpError::Refused(refusal));
+                    }
                 },
                 Ok(json) => {
                     self.learn(form);
@@ -180,6 +190,14 @@ impl Provider {
         let maybe_base64 = !self.is_original && !self.base64_answered.load(Ordering::Relaxed);
         let unsure = form.base64 && maybe_base64 && matches!(refusal.status, 400 | 415 | 422 | 501);
         unsure.then_some(Form { base64: false, ..form })
+    }
+
+    /// Takes note of a request that was refused in `form` for good.
+    fn doubt(&self, form: Form) {
+        let asked_for_both = !form.base64 && self.wants_base64.load(Ordering::Relaxed);
+        if asked_for_both && self.refused_twice.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_DOUBTS {
+            self.wants_base64.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Keeps to a form that was answered.
@@ -264,6 +282,7 @@ mod tests {
             sends_dimensions: AtomicBool::new(true),
             wants_base64: AtomicBool::new(true),
             base64_answered: AtomicBool::new(false),
+            refused_twice: AtomicU32::new(0),
         }
     }
 

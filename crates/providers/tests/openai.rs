@@ -256,6 +256,16 @@ fn a_server_that_refuses_base64_is_asked_for_numbers_from_then_on() {
 }
 
 #[test]
+fn a_server_that_refuses_everything_is_soon_asked_once_for_each() {
+    let server = answer_with(400, r#"{"error":"refused"}"#);
+    let provider = provider(&server);
+    for _ in 0..4 {
+        assert!(matches!(provider.embed(&["x"], Purpose::Document), Err(Failure::Input { .. })));
+    }
+    assert_eq!(server.requests().len(), 4 + 2);
+}
+
+#[test]
 fn poisoned_inputs_are_isolated_over_the_wire() {
     let server = Server::start(|r| match r.inputs().iter().any(|i| i == "13" || i == "42") {
         true => http(400, &[], error("invalid_input", "invalid_request_error")),
