@@ -93,6 +93,14 @@ CREATE TABLE ai._vectorizer_errors (
 );
 CREATE INDEX ON ai._vectorizer_errors (id, recorded);
 
+-- Who may have which API key used for their vectorizers. Roles by name: an oid means another
+-- role, or none, in the cluster that a dump is restored into. Superusers need no row here.
+CREATE TABLE ai._secret_grant (
+    secret             text NOT NULL CHECK (secret ~ '^[A-Za-z_][A-Za-z0-9_]{0,127}$'),
+    role               name NOT NULL,
+    PRIMARY KEY (secret, role)
+);
+
 -- Grows with every change that is captured; a dirty key carries the value of its last one.
 CREATE SEQUENCE ai._generation_seq AS int8;
 
@@ -110,3 +118,4 @@ SELECT pg_catalog.pg_extension_config_dump('ai._lease', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._lease_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._vectorizer_errors', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._generation_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('ai._secret_grant', '');

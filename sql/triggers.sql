@@ -9,3 +9,37 @@ CREATE FUNCTION ai._capture_truncate() RETURNS trigger
 
 CREATE FUNCTION ai._unchanged(old anyelement, new anyelement) RETURNS bool
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'autovector_unchanged';
+
+-- A vectorizer without its source would only fail: it goes with it. The vectors stay in their
+-- store. Runs as the extension's owner, because whoever drops a table of theirs has no rights on
+-- the catalog; it does nothing but what follows from the drop.
+CREATE FUNCTION ai._source_dropped() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    gone record;
+BEGIN
+    -- DROP EXTENSION takes the catalog along.
+    IF to_regclass('ai.vectorizer') IS NULL THEN
+        RETURN;
+    END IF;
+    FOR gone IN
+        SELECT v.id, v.name, v.queue_schema, v.queue_table, v.queue_failed_table
+          FROM ai.vectorizer v
+         WHERE v.source::oid OPERATOR(pg_catalog.=) ANY (
+                   SELECT d.objid FROM pg_event_trigger_dropped_objects() d
+                    WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::regclass::oid
+                      AND d.objsubid OPERATOR(pg_catalog.=) 0)
+         ORDER BY v.id
+    LOOP
+        DELETE FROM ai.vectorizer WHERE id OPERATOR(pg_catalog.=) gone.id;
+        EXECUTE format('DROP TABLE IF EXISTS %I.%I, ai.%I',
+                       gone.queue_schema, gone.queue_table, gone.queue_failed_table);
+        RAISE NOTICE 'vectorizer "%" was dropped with its source', gone.name;
+    END LOOP;
+END
+$$;
+
+CREATE EVENT TRIGGER autovector_source_dropped ON sql_drop
+    EXECUTE FUNCTION ai._source_dropped();

@@ -62,3 +62,10 @@ CREATE VIEW ai.vectorizer_errors AS
 SELECT e.id, e.message, e.details, e.recorded, v.name
   FROM ai._vectorizer_errors e
   JOIN ai.vectorizer v ON v.id = e.id;
+
+-- The keys that the current role may have used for its tables.
+CREATE VIEW ai.secret_permissions AS
+SELECT g.secret AS name, g.role
+  FROM ai._secret_grant g
+  LEFT JOIN pg_catalog.pg_roles r ON r.rolname = g.role
+ WHERE g.role = 'public' OR pg_catalog.pg_has_role(r.oid, 'USAGE');

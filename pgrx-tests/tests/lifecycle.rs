@@ -75,9 +75,8 @@ fn dropping_the_source_during_a_request_harms_nobody() {
     gate.release();
     scene.vectorize(&Spec::on("others"));
     scene.settle("others");
-    if scene.count("select count(*) from ai.vectorizer where name = 'docs'") == 1 {
-        scene.db.batch("select ai.drop_vectorizer('docs', true)");
-    }
+    assert_eq!(scene.count("select count(*) from ai.vectorizer where name = 'docs'"), 0);
+    scene.db.batch("drop table docs_embedding_store");
     scene.table("docs", 5);
     scene.vectorize(&Spec::on("docs"));
     scene.settle("docs");

@@ -4,5 +4,6 @@
 pub mod config_functions;
 pub mod run;
 pub mod search;
+pub mod secrets;
 pub mod status;
 pub mod vectorizers;

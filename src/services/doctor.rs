@@ -155,7 +155,7 @@ fn state(v: &Vectorizer) -> Result<Vec<Finding>> {
 /// What can be seen of the provider without calling it.
 fn provider_findings(v: &Vectorizer) -> Vec<Finding> {
     let settings = Settings::now();
-    match provider::check(&v.config.embedding, &settings) {
+    match provider::check(&v.config.embedding, v.may_use_key, &settings) {
         Ok(()) => Vec::new(),
         Err(Failure::Config { message, hint }) => {
             vec![finding("error", &v.name, message, hint.unwrap_or_default())]

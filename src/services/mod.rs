@@ -9,6 +9,7 @@ pub mod indexing;
 pub mod ingest;
 pub mod provider;
 pub mod search;
+pub mod secrets;
 pub mod status;
 pub mod vectorizers;
 mod waiting;

@@ -10,8 +10,30 @@ use autovector_providers::{Embedder, Surroundings, secrets};
 
 use crate::settings::Settings;
 
-pub fn open(embedding: &Embedding, settings: &Settings) -> Result<Arc<dyn Embedder>, Failure> {
-    autovector_providers::open(embedding, &surroundings(settings))
+/// Opens the provider. Where the key may not be used, a provider that needs none is called
+/// without it.
+pub fn open(
+    embedding: &Embedding,
+    may_use_key: bool,
+    settings: &Settings,
+) -> Result<Arc<dyn Embedder>, Failure> {
+    let mut surroundings = surroundings(settings);
+    require_no_key_unless(embedding, may_use_key)?;
+    if !may_use_key {
+        surroundings.secrets = Arc::new(|_| None);
+    }
+    autovector_providers::open(embedding, &surroundings)
+}
+
+/// Refuses a provider that needs a key which may not be used.
+pub fn require_no_key_unless(embedding: &Embedding, may_use_key: bool) -> Result<(), Failure> {
+    match embedding {
+        Embedding::OpenAi(openai) if openai.needs_key() && !may_use_key => Err(Failure::config(
+            format!("the owner of the source may not use the API key {}", openai.api_key_name),
+            format!("A superuser grants it: SELECT ai.grant_secret('{}', '<role>');", openai.api_key_name),
+        )),
+        _ => Ok(()),
+    }
 }
 
 pub fn surroundings(settings: &Settings) -> Surroundings {
@@ -31,10 +53,10 @@ pub fn surroundings(settings: &Settings) -> Surroundings {
 }
 
 /// Checks what can be checked without calling the provider, and without loading a model.
-pub fn check(embedding: &Embedding, settings: &Settings) -> Result<(), Failure> {
+pub fn check(embedding: &Embedding, may_use_key: bool, settings: &Settings) -> Result<(), Failure> {
     match embedding {
         Embedding::Local(local) => describe(&local.model, settings).map(|_| ()),
-        other => open(other, settings).map(|_| ()),
+        other => open(other, may_use_key, settings).map(|_| ()),
     }
 }
 

@@ -18,7 +18,8 @@ use crate::store::transaction::as_extension_owner;
 /// More are not a search but an export.
 const MAX_RESULTS: i32 = 10_000;
 
-type Opened = (Embedding, Arc<dyn Embedder>);
+/// With which configuration, and whether with its key, a provider was opened.
+type Opened = ((Embedding, bool), Arc<dyn Embedder>);
 
 thread_local! {
     /// Providers opened by this session: a local model is loaded once.
@@ -40,17 +41,17 @@ fn embed_for(v: &Vectorizer, text: &str, purpose: Purpose) -> Result<Vec<f32>> {
 }
 
 fn embedder(v: &Vectorizer) -> Result<Arc<dyn Embedder>> {
-    let kept = OPEN.with_borrow(|open| {
-        open.get(&v.name).filter(|(config, _)| *config == v.config.embedding).map(|(_, e)| e.clone())
-    });
+    let wanted = (v.config.embedding.clone(), v.may_use_key);
+    let kept = OPEN
+        .with_borrow(|open| open.get(&v.name).filter(|(with, _)| *with == wanted).map(|(_, e)| e.clone()));
     if let Some(embedder) = kept {
         return Ok(embedder);
     }
     let settings = Settings::now();
-    let config = v.config.embedding.clone();
+    let (config, may_use_key) = (v.config.embedding.clone(), v.may_use_key);
     // On a thread: loading a model takes a while, and its threads must not see signals.
-    let opened = waiting::on_thread(move || provider::open(&config, &settings))??;
-    OPEN.with_borrow_mut(|open| open.insert(v.name.clone(), (v.config.embedding.clone(), opened.clone())));
+    let opened = waiting::on_thread(move || provider::open(&config, may_use_key, &settings))??;
+    OPEN.with_borrow_mut(|open| open.insert(v.name.clone(), (wanted, opened.clone())));
     Ok(opened)
 }
 

@@ -14,7 +14,7 @@ use crate::store::catalog::{self, Pgvector, Relation};
 use crate::store::key::KeySpec;
 use crate::store::registry::{self, NewVectorizer};
 use crate::store::transaction::{as_extension_owner, current_role};
-use crate::store::{capture, ddl, locks, roles, wake};
+use crate::store::{capture, ddl, locks, roles, secret_grants, wake};
 
 /// The arguments of `ai.create_vectorizer`, as they were given.
 pub struct Request {
@@ -68,7 +68,7 @@ pub fn create(request: Request) -> Result<i32> {
     if let Some(target) = &target {
         check_target(target)?;
     }
-    check_provider(&config.embedding, &settings)?;
+    check_provider(&config.embedding, source.owner, &settings)?;
 
     let id = as_extension_owner(registry::next_id)?;
     let owner = roles::name_by_oid(source.owner)?;
@@ -250,7 +250,13 @@ fn check_target(target: &Target) -> Result<()> {
 
 /// What can be seen of the provider without calling it. A key that is not there yet may come:
 /// that alone is a warning.
-fn check_provider(embedding: &Embedding, settings: &Settings) -> Result<()> {
+fn check_provider(embedding: &Embedding, owner: pg_sys::Oid, settings: &Settings) -> Result<()> {
+    let may_use_key = match embedding.api_key_name() {
+        Some(secret) => as_extension_owner(|| secret_grants::may_use(owner, secret))?,
+        None => true,
+    };
+    provider::require_no_key_unless(embedding, may_use_key)
+        .map_err(|failure| Error { kind: Kind::InsufficientPrivilege, ..failure.into() })?;
     if let Embedding::OpenAi(openai) = embedding {
         let missing = (provider::surroundings(settings).secrets)(&openai.api_key_name).is_none();
         if missing && openai.needs_key() {
@@ -261,7 +267,7 @@ fn check_provider(embedding: &Embedding, settings: &Settings) -> Result<()> {
             return Ok(());
         }
     }
-    provider::check(embedding, settings)?;
+    provider::check(embedding, may_use_key, settings)?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use pgrx::{JsonB, pg_sys};
 
 use super::ident::Ident;
 use super::key::{KeyColumn, KeySpec};
-use super::sql;
+use super::{secret_grants, sql};
 use crate::error::{Error, Kind, Result};
 
 /// Everything that the engine needs to know of one vectorizer.
@@ -26,6 +26,8 @@ pub struct Vectorizer {
     pub failed: Ident,
     pub key: KeySpec,
     pub config: VectorizerConfig,
+    /// The owner of the source may have the key used that the configuration names, if any.
+    pub may_use_key: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,6 +186,10 @@ pub fn vectorizer(id: i32) -> Result<Vectorizer> {
         Error::new(Kind::WrongState, format!("the queue of vectorizer \"{}\" was dropped", stored.name))
             .hint("Drop the vectorizer and create it again.")
     })?;
+    let may_use_key = match config.embedding.api_key_name() {
+        Some(secret) => secret_grants::may_use(source.owner, secret)?,
+        None => true,
+    };
     Ok(Vectorizer {
         id,
         name: stored.name,
@@ -196,6 +202,7 @@ pub fn vectorizer(id: i32) -> Result<Vectorizer> {
         failed: stored.failed,
         key,
         config,
+        may_use_key,
     })
 }
 

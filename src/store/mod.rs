@@ -21,6 +21,7 @@ pub mod ownership;
 pub mod queue;
 pub mod registry;
 pub mod roles;
+pub mod secret_grants;
 pub mod session;
 mod sql;
 pub mod status;

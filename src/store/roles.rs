@@ -18,6 +18,15 @@ pub fn require_ownership(relation: &Relation) -> Result<()> {
         .hint("Only a superuser or the owner of the source table may manage its vectorizers."))
 }
 
+pub fn require_superuser(what: &str) -> Result<()> {
+    // SAFETY: a plain look-up in the role caches.
+    if unsafe { pg_sys::superuser() } {
+        return Ok(());
+    }
+    Err(Error::new(Kind::InsufficientPrivilege, format!("permission denied to {what}"))
+        .hint("Only a superuser may do that."))
+}
+
 /// Schema and name of a relation.
 pub fn name_of(relation: pg_sys::Oid) -> Result<(String, String)> {
     let found = sql::query_one(

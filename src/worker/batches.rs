@@ -24,6 +24,7 @@ const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// A vectorizer that this worker serves: its provider is open and its pipeline built.
 pub struct Served {
     config: VectorizerConfig,
+    may_use_key: bool,
     pub pipeline: Arc<Pipeline>,
     pub embedder: Arc<dyn Embedder>,
     pub dimensions: usize,
@@ -42,7 +43,7 @@ pub struct Served {
 impl Served {
     pub fn open(v: &Vectorizer, settings: &Settings) -> Result<Self, Failure> {
         let pipeline = Pipeline::new(&v.config).map_err(|e| Failure::config(e.message, e.hint))?;
-        let embedder = provider::open(&v.config.embedding, settings)?;
+        let embedder = provider::open(&v.config.embedding, v.may_use_key, settings)?;
         let dimensions =
             v.config.embedding.dimensions().map(|n| n as usize).or(embedder.dimensions()).unwrap_or(0);
         let processing = &v.config.processing;
@@ -53,6 +54,7 @@ impl Served {
         let now = Instant::now();
         Ok(Served {
             config: v.config.clone(),
+            may_use_key: v.may_use_key,
             pipeline: Arc::new(pipeline),
             embedder,
             dimensions,
@@ -68,7 +70,7 @@ impl Served {
 
     /// False when the configuration has changed since: it has to be opened again.
     pub fn is_current(&self, v: &Vectorizer) -> bool {
-        self.config == v.config
+        self.config == v.config && self.may_use_key == v.may_use_key
     }
 
     pub fn has_room(&self) -> bool {

@@ -51,7 +51,8 @@ pub fn find(name: &str, directory: Option<&Path>) -> Result<Option<Secret>, Secr
     Ok(env::var(name).ok().filter(|value| !value.is_empty()).map(Secret::new))
 }
 
-fn is_name(name: &str) -> bool {
+/// True for what may be the name of a secret: `[A-Za-z_][A-Za-z0-9_]{0,127}`.
+pub fn is_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     matches!(bytes.first(), Some(b'A'..=b'Z' | b'a'..=b'z' | b'_'))
         && bytes.len() <= 128

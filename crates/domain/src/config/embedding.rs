@@ -72,6 +72,14 @@ impl Embedding {
     pub const DEFAULT_LOCAL_MODEL: &'static str = "all-MiniLM-L6-v2";
     pub const DEFAULT_OPENAI_KEY: &'static str = "OPENAI_API_KEY";
 
+    /// The key that the configuration names, None where there is none to name.
+    pub fn api_key_name(&self) -> Option<&str> {
+        match self {
+            Embedding::OpenAi(openai) => Some(&openai.api_key_name),
+            Embedding::Local(_) | Embedding::Ollama(_) => None,
+        }
+    }
+
     /// `ai.embedding_local`. None for `dimensions` takes what the model says.
     pub fn local(model: &str, dimensions: Option<i32>) -> Result<Embedding, ConfigError> {
         let dimensions = dimensions.map(checked_dimensions).transpose()?;
