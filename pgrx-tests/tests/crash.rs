@@ -275,3 +275,57 @@ fn timeouts_and_lock_conflicts_of_the_database_are_survived() {
     assert!(!scene.cluster.log().contains("deadlock detected"), "nobody deadlocks");
     scene.finish();
 }
+
+/// Arms a failpoint of the server (src/store/failpoint.rs): the first process there does `action`.
+fn arm(scene: &Scene, place: &str, action: &str) -> std::path::PathBuf {
+    let file = scene.cluster.data_directory().join("autovector.failpoints");
+    std::fs::write(&file, format!("{place}={action}")).expect("the data directory can be written");
+    file
+}
+
+/// Fear: there is one moment at which a process may not end or fail.
+#[test]
+fn a_process_may_end_or_fail_anywhere() {
+    let mut scene = Scene::new();
+    scene.table("docs", 300);
+    scene.cluster.expect_in_log("terminated by signal");
+    scene.cluster.expect_in_log("failpoint");
+    scene.vectorize(&Spec::on("docs").processing(50, 4));
+    scene.settle("docs");
+    let places = [
+        "before_claim_commits",
+        "after_claim",
+        "before_completion",
+        "before_completion_commits",
+        "after_completion",
+    ];
+    let mut round = 0;
+    for place in places {
+        for action in ["error", "exit", "kill", "abort"] {
+            // After the commit nothing can fail any more, a process can only end.
+            if action == "error" && place == "after_completion" {
+                continue;
+            }
+            round += 1;
+            let file = arm(&scene, place, action);
+            scene.db.batch(&format!(
+                "update docs set body = '{place} {action} ' || id where id % 3 = {}",
+                round % 3
+            ));
+            wait_until(&format!("{action} at {place}"), Duration::from_secs(60), || !file.exists());
+            if matches!(action, "kill" | "abort") {
+                scene.reconnect();
+            }
+            // An error that blames nobody is waited out; resuming ends the wait.
+            scene.db.batch("select ai.resume_vectorizer('docs')");
+            scene.settle("docs");
+            assert_eq!(scene.count(STORED), 300, "{action} at {place}");
+            assert_eq!(
+                scene.count("select count(*) from ai._vectorizer_q_failed_1"),
+                0,
+                "{action} at {place}"
+            );
+        }
+    }
+    scene.finish();
+}

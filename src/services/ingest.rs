@@ -13,7 +13,7 @@ use crate::store::completion::{self, Completed, FinishedRow, Outcome};
 use crate::store::queue::{self, Claim, Lease};
 use crate::store::session::WorkerIdentity;
 use crate::store::transaction::{as_role, transaction};
-use crate::store::{control, leases, ownership};
+use crate::store::{control, failpoint, leases, ownership};
 
 /// Claims the next batch of `v`; see `store::queue::claim`.
 pub fn claim(
@@ -25,7 +25,9 @@ pub fn claim(
 ) -> Result<Option<Claim>> {
     transaction(|| {
         ownership::follow_source(v)?;
-        queue::claim(v, template_columns, limit, worker, lease_duration)
+        let claim = queue::claim(v, template_columns, limit, worker, lease_duration)?;
+        failpoint::reach("before_claim_commits")?;
+        Ok(claim)
     })
 }
 
@@ -65,13 +67,17 @@ pub fn finish(
     rate: f64,
     replace: bool,
 ) -> Result<Completed> {
-    transaction(|| {
+    failpoint::reach("before_completion")?;
+    let completed = transaction(|| {
         let pgvector = catalog::pgvector()?;
         let completed =
             completion::complete(v, &pgvector, lease, &embedded.rows, embedded.usage, rate, replace)?;
         note(v.id, &embedded.failure, embedded.usage.requests)?;
+        failpoint::reach("before_completion_commits")?;
         Ok(completed)
-    })
+    })?;
+    failpoint::reach("after_completion")?;
+    Ok(completed)
 }
 
 fn note(id: i32, failure: &Option<Failure>, requests: u64) -> Result<()> {
@@ -116,6 +122,7 @@ pub fn reclaim() -> Result<usize> {
     let mut expired = 0;
     for lease in dead {
         expired += usize::from(lease.owner_alive);
+        failpoint::reach("before_reclaim")?;
         let reclaimed = transaction(|| {
             let v = catalog::vectorizer(lease.lease.vectorizer)?;
             let width = v.key.width();

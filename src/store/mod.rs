@@ -8,6 +8,7 @@ pub mod control;
 pub mod databases;
 pub mod ddl;
 pub mod diagnosis;
+pub mod failpoint;
 mod flush;
 pub mod generations;
 mod ident;

@@ -19,7 +19,7 @@ use crate::store::locks::{self, Lock, Mode};
 use crate::store::session::{self, WorkerIdentity};
 use crate::store::transaction::transaction;
 use crate::store::wake::{self, Role};
-use crate::store::{catalog, leases, work};
+use crate::store::{catalog, failpoint, leases, work};
 
 /// After a lock that somebody else holds.
 const RETRY_LOCKED: Duration = Duration::from_millis(500);
@@ -212,6 +212,7 @@ impl Worker {
                     embedder: served.embedder.clone(),
                     dimensions: served.dimensions,
                 };
+                log_if_failed(failpoint::reach("after_claim"));
                 self.next_batch += 1;
                 self.in_flight.insert(self.next_batch, InFlight { vectorizer: v, lease: claim.lease });
                 self.threads.submit(self.next_batch, batch);
