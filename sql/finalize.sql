@@ -14,7 +14,7 @@ ALTER FUNCTION ai._vectorizer_counts(int4) ROWS 1;
 
 GRANT USAGE ON SCHEMA ai TO PUBLIC;
 GRANT USAGE ON SEQUENCE ai._generation_seq TO PUBLIC;
-GRANT SELECT ON ai.secret_permissions, ai.vectorizer, ai.vectorizer_status, ai.vectorizer_progress TO PUBLIC;
+GRANT SELECT ON ai.metrics, ai.secret_permissions, ai.vectorizer, ai.vectorizer_status, ai.vectorizer_progress TO PUBLIC;
 
 COMMENT ON TABLE ai.vectorizer IS 'The vectorizers of this database; made by ai.create_vectorizer, never by hand';
 COMMENT ON VIEW ai.vectorizer_status IS 'State, exact counts and counters of each vectorizer';
@@ -45,6 +45,7 @@ COMMENT ON FUNCTION ai.search(text, text, int4, text) IS 'The k chunks nearest i
 COMMENT ON FUNCTION ai.embed(int4, text, text) IS 'The vector of a text by the vectorizer''s own provider';
 COMMENT ON FUNCTION ai.embed(text, text, text) IS 'The vector of a text by the vectorizer''s own provider';
 COMMENT ON TABLE ai._secret_grant IS 'Who may have which API key used; see ai.grant_secret';
+COMMENT ON VIEW ai.metrics IS 'Figures for a monitoring system, names and labels in the style of Prometheus';
 COMMENT ON VIEW ai.secret_permissions IS 'Which API keys the current role, or a role it is a member of, may have used';
 COMMENT ON FUNCTION ai.grant_secret(text, text) IS 'Lets vectorizers of a role''s tables use an API key, by the name of the key';
 COMMENT ON FUNCTION ai.revoke_secret(text, text) IS 'Takes the use of an API key back; false when it was not granted';

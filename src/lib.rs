@@ -26,6 +26,7 @@ extension_sql_file!(
     name = "views",
     requires = ["bootstrap", api::status::_vectorizer_counts]
 );
+extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["views"]);
 extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 
 #[pg_guard]

@@ -227,7 +227,8 @@ fn a_stopped_worker_of_the_first_pass_writes_nothing_late() {
     process::signal(stopped[0], libc::SIGCONT);
     wait_until_too_late(&scene);
     scene.settle("docs");
-    let stored: Vec<String> = scene.db.all("select chunk from docs_embedding_store where id <= 6 order by id", &[]);
+    let stored: Vec<String> =
+        scene.db.all("select chunk from docs_embedding_store where id <= 6 order by id", &[]);
     assert_eq!(stored, ["newer 1", "newer 2", "newer 3", "newer 4", "newer 5"]);
     scene.finish();
 }

@@ -91,7 +91,7 @@ pub fn log_error(id: i32, message: &str, details: Value) -> Result<()> {
     )?;
     sql::execute(
         "DELETE FROM ai._vectorizer_errors e
-          WHERE e.id = $1 AND e.recorded <
+          WHERE e.id = $1 AND e.recorded <=
                 (SELECT recorded FROM ai._vectorizer_errors WHERE id = $1 ORDER BY recorded DESC OFFSET $2 LIMIT 1)",
         &[id.into(), MAX_ERRORS.into()],
     )?;
