@@ -154,3 +154,41 @@ fn definer_functions_are_pinned_and_known() {
     assert_eq!(unpinned, Vec::<String>::new());
     scene.finish();
 }
+
+/// Fear: what an owner attaches to his tables runs in the worker with a superuser's rights, or
+/// leaves something behind there.
+#[test]
+fn code_of_owners_runs_in_the_worker_with_their_rights_alone() {
+    let (mut scene, mut team) = team();
+    team.batch(
+        "create table team.audit (who text, what text);
+         create function team.spy() returns trigger language plpgsql as $$
+         begin
+             begin
+                 alter role team superuser;
+                 insert into team.audit values (current_user, 'became superuser');
+             exception when insufficient_privilege then
+                 insert into team.audit values (current_user, 'refused: role');
+             end;
+             begin
+                 create temp table left_behind (x int);
+                 insert into team.audit values (current_user, 'left something behind');
+             exception when insufficient_privilege or object_not_in_prerequisite_state or invalid_table_definition
+                             or feature_not_supported then
+                 insert into team.audit values (current_user, 'refused: temporary table');
+             end;
+             return new;
+         end $$",
+    );
+    team.batch(&Spec::on("team.docs").name("team").sql(&scene.provider));
+    team.batch(
+        "create trigger spy before insert on team.docs_embedding_store for each row execute function team.spy()",
+    );
+    scene::settle(&mut team, "team");
+    team.batch("update team.docs set body = 'changed ' || id");
+    scene::settle(&mut team, "team");
+    let seen: Vec<String> = team.all("select distinct who || ' ' || what from team.audit order by 1", &[]);
+    assert_eq!(seen, ["team refused: role", "team refused: temporary table"]);
+    assert!(!scene.db.one::<bool>("select rolsuper from pg_roles where rolname = 'team'", &[]));
+    scene.finish();
+}
