@@ -166,6 +166,28 @@ fn an_open_transaction_on_a_row_delays_only_that_row() {
     scene.finish();
 }
 
+/// Fear: a change that is prepared, and so holds its dirty key locked for as long as it likes,
+/// delays the whole batch that its row is in.
+#[test]
+fn a_prepared_transaction_delays_only_its_row() {
+    let mut scene = embedded(Settings::default().set("max_prepared_transactions", "5"), 20);
+    let gate = scene.provider.hold(Rule::containing("old "));
+    scene.db.batch("update docs set body = 'old ' || id where id <= 10");
+    gate.wait_until_holding(1);
+    scene.db.batch("begin; update docs set body = 'prepared' where id = 1; prepare transaction 'p'");
+    gate.release();
+    wait_until("the other rows of the batch are embedded", Duration::from_secs(30), || {
+        scene.count("select count(*) from docs_embedding_store where chunk like 'old %' and id > 1") == 9
+    });
+    scene.db.batch("commit prepared 'p'");
+    scene.settle("docs");
+    assert_eq!(
+        scene.db.all::<String>("select chunk from docs_embedding_store where id = 1", &[]),
+        ["prepared"]
+    );
+    scene.finish();
+}
+
 /// Fear: a worker that was stopped past its lease writes over what another one did since.
 #[test]
 fn a_stopped_worker_that_wakes_up_late_writes_nothing() {
