@@ -70,6 +70,32 @@ fn rows_changed_during_the_backfill_end_right() {
     scene.finish();
 }
 
+/// Fear: a row of a slow batch of the first pass changes; the change is embedded first and has
+/// nothing dirty left, and then the slow batch brings the old text back.
+#[test]
+fn a_slow_first_pass_does_not_overwrite_a_quick_change() {
+    let mut scene = Scene::new();
+    scene.table("docs", 100);
+    // The first batches go through, so that several may be in flight.
+    let gate = scene.provider.hold(Rule::containing("docs text 60").times(1));
+    scene.vectorize(&Spec::on("docs").processing(20, 4));
+    gate.wait_until_holding(1);
+    wait_until("the others are embedded", Duration::from_secs(30), || {
+        scene.count("select count(*) from docs_embedding_store") == 80
+    });
+    scene.db.batch("update docs set body = 'new ' || id where id in (1, 60)");
+    wait_until("changes are embedded", Duration::from_secs(30), || {
+        scene.count("select count(*) from docs_embedding_store where chunk = 'new 1'") == 1
+    });
+    gate.release();
+    scene.settle("docs");
+    assert_eq!(
+        scene.db.all::<String>("select chunk from docs_embedding_store where id = 60", &[]),
+        ["new 60"]
+    );
+    scene.finish();
+}
+
 /// Fear: TRUNCATE waits for the provider, or what is in flight fills the empty table.
 #[test]
 fn a_truncate_during_a_request_is_fast_and_final() {

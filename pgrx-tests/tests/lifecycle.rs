@@ -6,6 +6,7 @@ use std::time::Duration;
 use autovector_cluster_tests::{
     Gate, Provider, Rule, Scene, Settings, Spec, Sql, process, scene::settle, wait::holds_for, wait_until,
 };
+use postgres::Client;
 
 const AT_ONCE: Duration = Duration::from_secs(3);
 
@@ -303,6 +304,34 @@ fn every_database_with_the_extension_is_served() {
         ),
         0
     );
+    scene.finish();
+}
+
+/// Fear: the database that is served first keeps the workers for itself, be it busy or idle.
+#[test]
+fn databases_share_the_places_of_workers() {
+    let mut scene = Scene::with(Settings::default().set("autovector.max_workers", "1"));
+    scene.table("docs", 10);
+    scene.vectorize(&Spec::on("docs"));
+    scene.settle("docs");
+    assert_eq!(scene.workers().len(), 1, "an idle worker has the only place, for a minute");
+    scene.provider.set_latency(Duration::from_millis(100));
+    // Eight seconds of work each, more than a turn.
+    let mut others: Vec<_> = (1..=2).map(|i| scene.cluster.create_database(&format!("db{i}"))).collect();
+    for db in &mut others {
+        db.batch("create extension autovector cascade; create table docs (id int primary key, body text); insert into docs select i, 'row ' || i from generate_series(1, 80) i");
+        db.batch(&Spec::on("docs").processing(1, 1).sql(&scene.provider));
+    }
+    let stored = |db: &mut Client| db.one::<i64>("select count(*) from docs_embedding_store", &[]);
+    wait_until("one database is done", Duration::from_secs(90), || {
+        others.iter_mut().any(|db| stored(db) == 80)
+    });
+    assert!(others.iter_mut().all(|db| stored(db) > 0), "both had their turns before one was done");
+    for db in &mut others {
+        settle(db, "docs");
+    }
+    scene.db.batch("insert into docs values (11, 'later')");
+    scene.settle("docs");
     scene.finish();
 }
 

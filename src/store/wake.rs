@@ -22,6 +22,9 @@ struct Slot {
     went_home: AtomicBool,
     /// The scheduler could not start a worker.
     short_of_places: AtomicBool,
+    /// Since then (microseconds since 2000) the scheduler waits for the place of a worker; 0: it
+    /// does not.
+    waiting_since: AtomicI64,
     /// Until then (microseconds since 2000) no process of ours may be in the database.
     withdrawn_until: AtomicI64,
     scheduler: AtomicUsize,
@@ -46,6 +49,7 @@ impl Default for Shared {
                 no_extension: AtomicBool::new(false),
                 went_home: AtomicBool::new(false),
                 short_of_places: AtomicBool::new(false),
+                waiting_since: AtomicI64::new(0),
                 withdrawn_until: AtomicI64::new(0),
                 scheduler: AtomicUsize::new(0),
                 workers: std::array::from_fn(|_| AtomicUsize::new(0)),
@@ -131,6 +135,7 @@ pub fn take_changed(database: pg_sys::Oid) -> bool {
 pub fn forget(database: pg_sys::Oid) {
     if let Some(slot) = slot(database) {
         slot.withdrawn_until.store(0, Ordering::Release);
+        slot.waiting_since.store(0, Ordering::Release);
         slot.database.store(0, Ordering::Release);
     }
 }
@@ -171,7 +176,9 @@ pub fn unregister(database: pg_sys::Oid) {
     };
     clear(&SHARED.get().launcher);
     if let Some(slot) = slot(database) {
-        clear(&slot.scheduler);
+        if clear(&slot.scheduler) {
+            slot.waiting_since.store(0, Ordering::Release);
+        }
         for worker in &slot.workers {
             clear(worker);
         }
@@ -195,6 +202,46 @@ pub fn workers() -> usize {
     let taken =
         |slot: &Slot| slot.workers.iter().filter(|worker| worker.load(Ordering::Acquire) != 0).count();
     SHARED.get().slots.iter().map(taken).sum()
+}
+
+/// The scheduler of `database` has work and no worker, because others have all the places.
+pub fn wait_for_place(database: pg_sys::Oid) {
+    if let Some(slot) = slot(database) {
+        // The first moment counts: who waits longest comes first.
+        let first = slot.waiting_since.compare_exchange(0, now(), Ordering::AcqRel, Ordering::Acquire);
+        if first.is_ok() {
+            // A worker that has nothing to do gives its place away at once.
+            for worker in SHARED.get().slots.iter().flat_map(|slot| &slot.workers) {
+                set_latch(worker);
+            }
+        }
+    }
+}
+
+pub fn stop_waiting(database: pg_sys::Oid) {
+    if let Some(slot) = slot(database) {
+        slot.waiting_since.store(0, Ordering::Release);
+    }
+}
+
+/// Since when the other databases wait that wait for the place of a worker.
+fn waiting_others(database: pg_sys::Oid) -> impl Iterator<Item = i64> {
+    let others = SHARED.get().slots.iter().filter(move |slot| {
+        let owner = slot.database.load(Ordering::Acquire);
+        owner != 0 && owner != database.to_u32()
+    });
+    others.map(|slot| slot.waiting_since.load(Ordering::Acquire)).filter(|since| *since != 0)
+}
+
+/// True while another database waits for the place of a worker.
+pub fn others_wait(database: pg_sys::Oid) -> bool {
+    waiting_others(database).next().is_some()
+}
+
+/// True while another database has waited longer than `database`, which may not wait at all.
+pub fn others_wait_longer(database: pg_sys::Oid) -> bool {
+    let mine = slot(database).map_or(0, |slot| slot.waiting_since.load(Ordering::Acquire));
+    waiting_others(database).any(|since| mine == 0 || since < mine)
 }
 
 /// A scheduler tells the launcher that its database has no extension.

@@ -27,9 +27,14 @@ const MAX_RETRY_LOCKED: Duration = Duration::from_secs(10);
 /// Between two rounds that find nothing to claim. Every commit wakes the worker, also those of
 /// paused vectorizers: without a rest a busy table would keep a processor busy for nothing.
 const FRUITLESS_REST: Duration = Duration::from_millis(10);
+/// A worker that other databases wait for goes home after this time; its own scheduler then
+/// queues up behind them.
+const TURN: Duration = Duration::from_secs(5);
 const LOG_AS: &str = "autovector worker";
 
 struct Worker {
+    database: pg_sys::Oid,
+    started: Instant,
     settings: Settings,
     identity: WorkerIdentity,
     threads: Threads,
@@ -59,6 +64,8 @@ pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
     let identity = session::identity().unwrap_or_else(|error| pgrx::error!("{error}"));
     let now = Instant::now();
     let mut worker = Worker {
+        database,
+        started: now,
         settings: Settings::now(),
         identity,
         threads,
@@ -82,7 +89,11 @@ impl Worker {
     fn round(&mut self) -> bool {
         self.rest();
         let claimed_before = self.next_batch;
-        match self.claim_all() {
+        let turn_is_over = self.started.elapsed() >= TURN && wake::others_wait(self.database);
+        if turn_is_over && self.is_idle() {
+            return false;
+        }
+        match if turn_is_over { Ok(true) } else { self.claim_all() } {
             Ok(true) if self.next_batch > claimed_before => self.fruitless = 0,
             Ok(true) => self.last_fruitless = Instant::now(),
             Ok(false) => return false,
@@ -93,7 +104,8 @@ impl Worker {
                 }
             }
         }
-        if self.is_idle() && self.last_work.elapsed() >= self.settings.idle_timeout {
+        let idle_for = self.last_work.elapsed();
+        if self.is_idle() && (idle_for >= self.settings.idle_timeout || wake::others_wait(self.database)) {
             return false;
         }
         let woken = process::wait(self.next_wake(), Some(self.threads.descriptor()));

@@ -22,6 +22,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(10);
 /// After a look that found nothing to do: commits of paused vectorizers wake the scheduler too.
 const FRUITLESS_PAUSE: Duration = Duration::from_millis(50);
 
+/// Between two looks whether there is a place for a worker.
+const WAIT_FOR_PLACE: Duration = Duration::from_millis(200);
+
 struct Scheduler {
     database: pg_sys::Oid,
     name: String,
@@ -105,6 +108,9 @@ impl Scheduler {
         self.stuck |= ingest::reclaim()? > 0;
         let work = transaction(work::find)?;
         self.fruitless = !work.any;
+        if !work.any || !self.workers.is_empty() {
+            wake::stop_waiting(self.database);
+        }
         let mut pause = settings.naptime.min(work.next_due.unwrap_or(settings.naptime));
         if work.any && (self.workers.is_empty() || self.stuck) {
             pause = pause.min(self.start_worker(settings));
@@ -121,9 +127,11 @@ impl Scheduler {
         if !rest.is_zero() {
             return rest;
         }
-        if wake::workers() >= settings.max_workers {
-            return settings.naptime;
+        if wake::workers() >= settings.max_workers || wake::others_wait_longer(self.database) {
+            wake::wait_for_place(self.database);
+            return WAIT_FOR_PLACE;
         }
+        wake::stop_waiting(self.database);
         self.last_start = Some(Instant::now());
         let started =
             process::start("autovector worker", "autovector_worker_main", self.database, &self.name);
