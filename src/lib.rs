@@ -26,6 +26,19 @@ extension_sql_file!(
     name = "views",
     requires = ["bootstrap", api::status::_vectorizer_counts]
 );
+extension_sql_file!(
+    "../sql/record_status.sql",
+    name = "record_status",
+    requires = [
+        "bootstrap",
+        "triggers",
+        api::record_status::_track_record_status,
+        api::record_status::_untrack_record_status,
+        api::record_status::_set_min_submitted,
+        api::record_status::_recompute_record_status,
+        api::record_status::_record_progress
+    ]
+);
 extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 
 #[pg_guard]

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod indexing;
 pub mod ingest;
 pub mod provider;
+pub mod record_status;
 pub mod search;
 pub mod status;
 pub mod vectorizers;

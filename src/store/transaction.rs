@@ -66,6 +66,12 @@ pub fn as_role<T>(role: pg_sys::Oid, body: impl FnOnce() -> Result<T>) -> Result
     with_role(role, pg_sys::SECURITY_RESTRICTED_OPERATION as i32, body)
 }
 
+/// Runs `body` with the rights of a table's owner, as PostgreSQL does for the actions of foreign
+/// keys: policies of the owner's own tables do not filter, also where they are forced.
+pub fn as_table_owner<T>(role: pg_sys::Oid, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_role(role, pg_sys::SECURITY_NOFORCE_RLS as i32, body)
+}
+
 /// Runs `body` with the rights of the extension's owner: for autovector's own tables.
 pub fn as_extension_owner<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     with_role(extension_owner()?, 0, body)

@@ -22,6 +22,8 @@ struct Slot {
     went_home: AtomicBool,
     /// The scheduler could not start a worker.
     short_of_places: AtomicBool,
+    /// A commit has noted keys for deferred record status.
+    status_noted: AtomicBool,
     /// Until then (microseconds since 2000) no process of ours may be in the database.
     withdrawn_until: AtomicI64,
     scheduler: AtomicUsize,
@@ -46,6 +48,7 @@ impl Default for Shared {
                 no_extension: AtomicBool::new(false),
                 went_home: AtomicBool::new(false),
                 short_of_places: AtomicBool::new(false),
+                status_noted: AtomicBool::new(false),
                 withdrawn_until: AtomicI64::new(0),
                 scheduler: AtomicUsize::new(0),
                 workers: std::array::from_fn(|_| AtomicUsize::new(0)),
@@ -124,6 +127,29 @@ pub fn changed(database: pg_sys::Oid) {
 /// True once for each time that changes were announced.
 pub fn take_changed(database: pg_sys::Oid) -> bool {
     slot(database).is_some_and(|slot| slot.changed.swap(false, Ordering::AcqRel))
+}
+
+/// Says that keys were noted for deferred record status: wakes the scheduler alone. Called after a
+/// commit, so it must not fail and does not.
+pub fn status_noted(database: pg_sys::Oid) {
+    if !preloaded() {
+        return;
+    }
+    let shared = SHARED.get();
+    match slot_for(database) {
+        Some(slot) => {
+            slot.status_noted.store(true, Ordering::Release);
+            if !set_latch(&slot.scheduler) {
+                set_latch(&shared.launcher);
+            }
+        }
+        None => drop(set_latch(&shared.launcher)),
+    }
+}
+
+/// True once for each time that keys were noted.
+pub fn take_status_noted(database: pg_sys::Oid) -> bool {
+    slot(database).is_some_and(|slot| slot.status_noted.swap(false, Ordering::AcqRel))
 }
 
 /// Gives the slot of a dropped database back.
