@@ -1,4 +1,5 @@
-//! Record status: the SQL functions of its rules.
+//! Record status: the SQL functions of its rules. Those that write records have no search_path of
+//! their own, because users' triggers fire; what they look up they look up with a pinned one.
 
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -10,7 +11,6 @@ use crate::services::record_status::{self, Request};
 
 /// The implementation of `ai.track_record_status`.
 #[pg_extern(volatile)]
-#[search_path(pg_catalog, pg_temp)]
 #[allow(clippy::too_many_arguments)]
 pub fn _track_record_status(
     records: Option<pg_sys::Oid>,
@@ -65,13 +65,11 @@ fn number(value: Option<i32>) -> Result<i32, Error> {
 }
 
 #[pg_extern(volatile)]
-#[search_path(pg_catalog, pg_temp)]
 pub fn _untrack_record_status(records: Option<pg_sys::Oid>) -> Result<(), ErrorReport> {
     Ok(record_status::untrack(table(records, "records")?)?)
 }
 
 #[pg_extern(volatile)]
-#[search_path(pg_catalog, pg_temp)]
 pub fn _set_min_submitted(
     records: Option<pg_sys::Oid>,
     min_submitted: Option<i32>,
@@ -80,7 +78,6 @@ pub fn _set_min_submitted(
 }
 
 #[pg_extern(volatile)]
-#[search_path(pg_catalog, pg_temp)]
 pub fn _recompute_record_status(records: Option<pg_sys::Oid>) -> Result<i64, ErrorReport> {
     Ok(record_status::recompute(table(records, "records")?)?)
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{self, Relation};
 use crate::store::locks::Mode;
 use crate::store::record_status::{self as store, Column, Columns, Definition, Drained, Progress, Rule};
-use crate::store::transaction::{as_extension_owner, transaction};
+use crate::store::transaction::{as_extension_owner, pinned, transaction, with_search_path};
 use crate::store::{roles, session, wake};
 
 /// The arguments of `ai.track_record_status`, as they were given.
@@ -44,6 +44,12 @@ struct Key {
 
 /// Makes a rule and returns its id.
 pub fn track(request: Request) -> Result<i32> {
+    let id = pinned(|| make(request))?;
+    store::correct(&*loaded(id)?)?;
+    Ok(id)
+}
+
+fn make(request: Request) -> Result<i32> {
     check_values(&request)?;
     let records = table(request.records, "records")?;
     let responses = table(request.responses, "responses")?;
@@ -98,7 +104,7 @@ pub fn track(request: Request) -> Result<i32> {
             min_submitted: request.min_submitted,
             mode: &request.mode,
             status_expression: request.status_expression.as_deref(),
-            search_path: request.status_expression.is_some().then_some(search_path.as_str()),
+            search_path: &search_path,
             notify_channel: request.notify_channel.as_deref(),
             created_by: &by,
         })
@@ -116,7 +122,6 @@ pub fn track(request: Request) -> Result<i32> {
             );
         }
     }
-    store::correct(&rule)?;
     let attnums: Vec<i16> = key.pairs.iter().map(|(_, response)| response.attnum).collect();
     if !store::has_index(responses.oid, &attnums)? {
         pgrx::warning!(
@@ -249,7 +254,7 @@ fn key(
     if !store::comparable(&record, named)? {
         return Err(Error::invalid(format!(
             "column \"{}\" of {} is {}, the key of {} is {}",
-            named.name, responses.ident, named.type_sql, records.ident, record.type_sql
+            named.name, responses.ident, named.shown_type, records.ident, record.shown_type
         ))
         .hint("Name the column that holds the key of the record."));
     }
@@ -265,7 +270,7 @@ fn response_status(request: &Request, responses: &Relation, columns: &[Column]) 
     if !store::comparable(column, column)? {
         return Err(Error::invalid(format!(
             "values of column \"{}\" of {} ({}) cannot be compared",
-            column.name, responses.ident, column.type_sql
+            column.name, responses.ident, column.shown_type
         ))
         .hint("Use a column of text or of an enum."));
     }
@@ -282,7 +287,7 @@ fn check_label(table: &Relation, column: &Column, value: &str) -> Result<()> {
         "column \"{}\" of {} has no value \"{value}\": {} has {}",
         column.name,
         table.ident,
-        column.type_sql,
+        column.shown_type,
         labels.join(", ")
     ))
     .hint(format!(
@@ -293,9 +298,9 @@ fn check_label(table: &Relation, column: &Column, value: &str) -> Result<()> {
 }
 
 fn add_status(request: &Request, records: &Relation) -> Result<Column> {
-    let type_sql = match request.status_type {
-        None => "text".to_owned(),
-        Some(oid) => store::type_sql(oid)?.ok_or_else(|| {
+    let (type_sql, shown_type) = match request.status_type {
+        None => ("pg_catalog.text".to_owned(), "text".to_owned()),
+        Some(oid) => store::type_names(oid)?.ok_or_else(|| {
             Error::new(Kind::UndefinedObject, "status_type does not exist").hint("Give text or an enum.")
         })?,
     };
@@ -305,6 +310,7 @@ fn add_status(request: &Request, records: &Relation) -> Result<Column> {
             name: request.status_column.clone(),
             sql_type: oid,
             type_sql: type_sql.clone(),
+            shown_type,
             generated: false,
         };
         check_type(request, records, &column)?;
@@ -351,7 +357,7 @@ fn check_type(request: &Request, records: &Relation, status: &Column) -> Result<
     if store::labels(status.sql_type)?.is_empty() && !store::is_text(status.sql_type)? {
         return Err(Error::invalid(format!(
             "column \"{}\" of {} is {}, not text or an enum",
-            status.name, records.ident, status.type_sql
+            status.name, records.ident, status.shown_type
         ))
         .hint("Give another status_column; one that does not exist is added."));
     }
@@ -384,11 +390,13 @@ fn rule_of(table: &Relation) -> Result<i32> {
 
 /// Ends a rule. The column stays, with the values it has.
 pub fn untrack(records: pg_sys::Oid) -> Result<()> {
-    let id = managed(records)?;
-    store::drop_triggers(id)?;
-    as_extension_owner(|| {
-        store::drop_queue(id)?;
-        store::delete(id)
+    pinned(|| {
+        let id = managed(records)?;
+        store::drop_triggers(id)?;
+        as_extension_owner(|| {
+            store::drop_queue(id)?;
+            store::delete(id)
+        })
     })
 }
 
@@ -396,7 +404,7 @@ pub fn untrack(records: pg_sys::Oid) -> Result<()> {
 /// changing responses, and lets new ones wait: none counts by the old number afterwards.
 pub fn set_min_submitted(records: pg_sys::Oid, min_submitted: i32) -> Result<i64> {
     check_min(min_submitted)?;
-    let id = managed(records)?;
+    let id = pinned(|| managed(records))?;
     let rule = loaded(id)?;
     if rule.expression.is_some() {
         return Err(Error::new(
@@ -414,11 +422,9 @@ pub fn set_min_submitted(records: pg_sys::Oid, min_submitted: i32) -> Result<i64
 /// nobody waits. Keys that a deferred rule has noted are applied first and not counted; partitions
 /// that lack the triggers get them.
 pub fn recompute(records: pg_sys::Oid) -> Result<i64> {
-    let id = managed(records)?;
+    let id = pinned(|| managed(records))?;
     let rule = loaded(id)?;
-    for table in store::uncovered(&rule)? {
-        store::cover(&rule, table)?;
-    }
+    pinned(|| store::uncovered(&rule)?.into_iter().try_for_each(|table| store::cover(&rule, table)))?;
     if rule.deferred {
         let mut after = 0;
         loop {
@@ -486,7 +492,8 @@ pub fn apply_notes() -> Result<usize> {
 
 fn drain(rule: i32, after: i64, limit: usize) -> Result<Drained> {
     match store::load(rule)? {
-        Some(rule) => store::drain(&rule, after, limit),
+        // Users' triggers on the records find what they name as if its maker wrote them.
+        Some(rule) => with_search_path(&rule.search_path, || store::drain(&rule, after, limit)),
         None => Ok(Drained::default()),
     }
 }

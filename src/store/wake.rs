@@ -140,6 +140,7 @@ pub fn status_noted(database: pg_sys::Oid) {
         Some(slot) => {
             slot.status_noted.store(true, Ordering::Release);
             if !set_latch(&slot.scheduler) {
+                slot.changed.store(true, Ordering::Release);
                 set_latch(&shared.launcher);
             }
         }

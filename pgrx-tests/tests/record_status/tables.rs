@@ -204,7 +204,7 @@ fn rules_follow_renamed_tables_and_go_with_dropped_ones() {
     stage.db.batch(
         "create table responses (record_id bigint references items, status text);
          select ai.track_record_status('items', 'responses', status_column => 'state', mode => 'deferred');
-         alter table items drop column state; insert into responses values (1, 'submitted')",
+         alter table items drop column state cascade; insert into responses values (1, 'submitted')",
     );
     assert_eq!(stage.db.one::<i64>("select count(*) from ai._record_status_rule", &[]), 0);
     let queues: i64 = stage.db.one("select count(*) from pg_class where relname like '\\_record\\_status\\_q\\_%'", &[]);
@@ -249,8 +249,7 @@ fn rights_and_policies_neither_hinder_nor_leak() {
     // Operators of one's own do not run with the owner's rights.
     stage.db.batch("grant create on schema public to annotator; create table public.proof (who text); grant insert on proof to owner, annotator");
     annotator.batch(
-        "create schema if not exists public;
-         create function public.spy(bigint, bigint) returns bool language plpgsql as
+        "create function public.spy(bigint, bigint) returns bool language plpgsql as
            $$ begin insert into proof values (current_user); return $1 operator(pg_catalog.=) $2; end $$;
          create operator public.= (leftarg = bigint, rightarg = bigint, function = public.spy);
          set search_path = public, pg_catalog;

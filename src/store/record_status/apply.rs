@@ -7,7 +7,7 @@ use pgrx::{AnyNumeric, JsonB, pg_sys};
 use serde_json::Value;
 
 use super::super::locks::{self, Lock, Mode};
-use super::super::transaction::as_table_owner;
+use super::super::transaction::{as_table_owner, with_search_path};
 use super::super::{ident::Ident, sql};
 use super::events;
 use super::rule::Rule;
@@ -46,17 +46,12 @@ impl What {
     pub const GIVEN: What = What { lock: "given: lock", apply: "given: apply", note: "given: note" };
 }
 
-/// Runs `body` with the rights of the records' owner, and where an expression's functions are.
+/// Runs `body` with the rights of the records' owner. An expression's functions are looked for
+/// where they were when the rule was made.
 pub fn as_owner<T>(rule: &Rule, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    as_table_owner(rule.owner(), || {
-        if let Some(expression) = &rule.expression {
-            // Undone when the SQL function that called us ends: it pins a search_path of its own.
-            sql::execute(
-                "SELECT pg_catalog.set_config('search_path', $1, true)",
-                &[expression.search_path.as_str().into()],
-            )?;
-        }
-        body()
+    as_table_owner(rule.owner(), || match &rule.expression {
+        Some(_) => with_search_path(&rule.search_path, body),
+        None => body(),
     })
 }
 
@@ -140,7 +135,7 @@ pub fn state_of_none(rule: &Rule) -> Result<String> {
 
 /// How many records are not as the rule says.
 pub fn count_wrong(rule: &Rule) -> Result<i64> {
-    let (_, rows) = once(rule, &rule.wrong("count(*)"))?;
+    let (_, rows) = once(rule, &rule.wrong("pg_catalog.count(*)"))?;
     Ok(rows.first().and_then(|row| row.first()?.parse().ok()).unwrap_or(0))
 }
 

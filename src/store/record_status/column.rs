@@ -12,8 +12,10 @@ pub struct Column {
     pub attnum: i16,
     pub name: String,
     pub sql_type: pg_sys::Oid,
-    /// The type as SQL text, qualified by its schema, without a length.
+    /// The type as SQL text, always qualified by its schema, without a length.
     pub type_sql: String,
+    /// The type as people write it.
+    pub shown_type: String,
     pub generated: bool,
 }
 
@@ -27,9 +29,12 @@ impl Column {
 /// Every column of a relation.
 pub fn describe(relation: pg_sys::Oid) -> Result<Vec<Column>> {
     sql::query(
-        "SELECT attnum, attname::text, atttypid, pg_catalog.format_type(atttypid, -1), attgenerated <> '' OR attidentity <> ''
-           FROM pg_catalog.pg_attribute
-          WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        "SELECT a.attnum, a.attname::text, a.atttypid, pg_catalog.format('%I.%I', n.nspname, t.typname),
+                pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '' OR a.attidentity <> ''
+           FROM pg_catalog.pg_attribute a
+           JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+           JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         &[relation.into()],
         |row| {
             Ok(Column {
@@ -37,7 +42,8 @@ pub fn describe(relation: pg_sys::Oid) -> Result<Vec<Column>> {
                 name: row.value(2)?,
                 sql_type: row.value(3)?,
                 type_sql: row.value(4)?,
-                generated: row.value(5)?,
+                shown_type: row.value(5)?,
+                generated: row.value(6)?,
             })
         },
     )

@@ -81,9 +81,10 @@ pub fn drain(rule: &Rule, after: i64, limit: usize) -> Result<Drained> {
     hold(rule.id, Mode::Share);
     as_owner(rule, || {
         let width = rule.key.len();
-        let keys = (1..=width).map(|i| format!("q.k{i}::text")).collect::<Vec<_>>().join(", ");
         let pick = format!(
-            "SELECT q.noted::text, {keys} FROM {} q WHERE q.noted > {after} ORDER BY q.noted LIMIT {limit} FOR UPDATE SKIP LOCKED",
+            "SELECT q.noted::pg_catalog.text, {} FROM {} q WHERE q.noted OPERATOR(pg_catalog.>) {after}::pg_catalog.int8
+              ORDER BY q.noted LIMIT {limit} FOR UPDATE SKIP LOCKED",
+            rule.key_texts("q"),
             rule.queue()
         );
         // SAFETY: no trigger.
@@ -114,7 +115,7 @@ pub fn drain(rule: &Rule, after: i64, limit: usize) -> Result<Drained> {
                     .filter(|(_, key)| locked.contains(key) || !existing.contains(key))
                     .map(|(noted, _)| *noted)
                     .collect();
-                let delete = format!("DELETE FROM {} q WHERE q.noted = ANY ($1)", rule.queue());
+                let delete = format!("DELETE FROM {} q WHERE q.noted OPERATOR(pg_catalog.=) ANY ($1)", rule.queue());
                 let count = done.len();
                 session.execute(&session.prepare(&delete, &[pg_sys::INT8ARRAYOID]), &[done.into()]);
                 (Drained { taken: notes.len(), last, done: count }, rows)
@@ -131,10 +132,12 @@ fn columns<'a>(width: usize, keys: impl Iterator<Item = &'a Key>) -> Vec<DatumWi
 
 /// Takes the first note behind `after` off the queue and records why it cannot be applied.
 pub fn skip_first(rule: &Rule, after: i64, error: &str) -> Result<()> {
-    let keys = (1..=rule.key.len()).map(|i| format!("k{i}::text")).collect::<Vec<_>>().join(", ");
     let queue = rule.queue();
     let statement = format!(
-        "DELETE FROM {queue} WHERE noted = (SELECT min(noted) FROM {queue} WHERE noted > {after}) RETURNING {keys}"
+        "DELETE FROM {queue} q WHERE q.noted OPERATOR(pg_catalog.=)
+           (SELECT pg_catalog.min(m.noted) FROM {queue} m WHERE m.noted OPERATOR(pg_catalog.>) {after}::pg_catalog.int8)
+          RETURNING {}",
+        rule.key_texts("q")
     );
     let key = as_owner(rule, || {
         // SAFETY: no trigger.

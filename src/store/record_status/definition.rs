@@ -47,7 +47,7 @@ pub struct Definition<'a> {
     pub min_submitted: i32,
     pub mode: &'a str,
     pub status_expression: Option<&'a str>,
-    pub search_path: Option<&'a str>,
+    pub search_path: &'a str,
     pub notify_channel: Option<&'a str>,
     pub created_by: &'a str,
 }
@@ -174,12 +174,13 @@ pub fn length_limit(relation: pg_sys::Oid, attnum: i16) -> Result<Option<i32>> {
     .map(Option::flatten)
 }
 
-/// The type as SQL text, None when there is none.
-pub fn type_sql(sql_type: pg_sys::Oid) -> Result<Option<String>> {
+/// The type as SQL text and as people write it, None when there is none.
+pub fn type_names(sql_type: pg_sys::Oid) -> Result<Option<(String, String)>> {
     sql::query_one(
-        "SELECT pg_catalog.format_type(oid, -1) FROM pg_catalog.pg_type WHERE oid = $1",
+        "SELECT pg_catalog.format('%I.%I', n.nspname, t.typname), pg_catalog.format_type(t.oid, NULL)
+           FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = $1",
         &[sql_type.into()],
-        |row| row.value(1),
+        |row| Ok((row.value(1)?, row.value(2)?)),
     )
 }
 

@@ -24,7 +24,7 @@ pub use ddl::{add_column, cover, create_queue, create_triggers, drop_queue, drop
 pub use deferred::{Drained, drain, due, skip_first};
 pub use definition::{
     Columns, Definition, clear_errors, delete, foreign_keys, forget_dropped, has_index, id_of, insert, is_partition,
-    is_text, labels, length_limit, next_id, set_min_submitted, type_sql,
+    is_text, labels, length_limit, next_id, set_min_submitted, type_names,
 };
 pub use rule::{Rule, load};
 pub use trigger::fire;

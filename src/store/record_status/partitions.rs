@@ -5,6 +5,7 @@
 use pgrx::pg_sys;
 
 use super::super::locks::Mode;
+use super::super::transaction::pinned;
 use super::super::{session, sql};
 use super::{apply, ddl, rule};
 use crate::error::Result;
@@ -51,7 +52,14 @@ unsafe fn may_change_partitions(node: *mut pg_sys::Node) -> bool {
 /// `node` is a valid utility statement that is about to run.
 pub unsafe fn before(node: *mut pg_sys::Node) -> Result<Vec<Watched>> {
     // SAFETY: the caller's promise.
-    if !unsafe { may_change_partitions(node) } || !session::extension_exists()? {
+    if !unsafe { may_change_partitions(node) } {
+        return Ok(Vec::new());
+    }
+    pinned(watch)
+}
+
+fn watch() -> Result<Vec<Watched>> {
+    if !session::extension_exists()? {
         return Ok(Vec::new());
     }
     let rules = sql::query(
@@ -79,13 +87,11 @@ fn partitions(table: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
 pub fn after(watched: Vec<Watched>) -> Result<()> {
     for Watched { rule, partitions: before } in watched {
         let Some(rule) = rule::load(rule)? else { continue };
-        if partitions(rule.responses.oid)? == before {
+        if pinned(|| partitions(rule.responses.oid))? == before {
             continue;
         }
         apply::hold(rule.id, Mode::Exclusive);
-        for table in ddl::uncovered(&rule)? {
-            ddl::cover(&rule, table)?;
-        }
+        pinned(|| ddl::uncovered(&rule)?.into_iter().try_for_each(|table| ddl::cover(&rule, table)))?;
         apply::correct(&rule)?;
     }
     Ok(())

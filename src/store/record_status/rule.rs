@@ -37,7 +37,6 @@ pub struct Expression {
     pub sql: String,
     /// The name that the responses go by in it.
     pub alias: String,
-    pub search_path: String,
     /// The columns it may name: as they are called in it, and as they are called now.
     pub columns: Vec<(String, String)>,
 }
@@ -54,6 +53,9 @@ pub struct Rule {
     pub pending: String,
     pub deferred: bool,
     pub channel: Option<String>,
+    /// The search_path of whoever made the rule: an expression's functions are looked for there,
+    /// and what triggers on the records name where no session of a user writes them.
+    pub search_path: String,
     /// Plans by what they do and for which table; only those for few rows are kept.
     pub plans: RefCell<HashMap<(&'static str, pg_sys::Oid), Rc<Plan>>>,
 }
@@ -125,7 +127,7 @@ struct Stored {
     pending: String,
     mode: String,
     expression: Option<String>,
-    search_path: Option<String>,
+    search_path: String,
     channel: Option<String>,
 }
 
@@ -145,7 +147,7 @@ fn read(id: i32) -> Result<Option<Rule>> {
                 pending: row.value(6)?,
                 mode: row.value(7)?,
                 expression: row.get(8)?,
-                search_path: row.get(9)?,
+                search_path: row.value(9)?,
                 channel: row.get(10)?,
             })
         },
@@ -167,7 +169,6 @@ fn read(id: i32) -> Result<Option<Rule>> {
     let expression = stored.expression.map(|sql| Expression {
         sql,
         alias: stored.columns["alias"].as_str().unwrap_or("responses").to_owned(),
-        search_path: stored.search_path.unwrap_or_default(),
         columns: names.of_expression(&stored.columns["expression"]),
     });
     let submitted = match &expression {
@@ -193,6 +194,7 @@ fn read(id: i32) -> Result<Option<Rule>> {
         pending: stored.pending,
         deferred: stored.mode == "deferred",
         channel: stored.channel,
+        search_path: stored.search_path,
         plans: RefCell::default(),
     }))
 }

@@ -1,5 +1,10 @@
 //! The SQL of a rule. Identifiers pass through `Ident`, values are quoted literals of their
 //! column's type.
+//!
+//! The statements run with the rights of the records' owner in whatever session changes a
+//! response, so nothing in them is looked for in that session's search_path: functions,
+//! operators and types are qualified. IS DISTINCT FROM cannot be, `ai._unchanged` takes its place.
+//! The path itself stays as it is, for the users' own triggers on the records.
 
 use pgrx::pg_sys;
 use pgrx::spi::quote_literal;
@@ -33,6 +38,11 @@ impl Rule {
     /// `t.k1, t.k2`
     fn numbered(&self, alias: &str) -> String {
         self.join(", ", |i, _| format!("{alias}.k{i}"))
+    }
+
+    /// `t.k1::text, t.k2::text`
+    pub fn key_texts(&self, alias: &str) -> String {
+        self.join(", ", |i, _| format!("{alias}.k{i}::pg_catalog.text"))
     }
 
     /// `r."id" = t.k1 AND …`
@@ -73,7 +83,7 @@ impl Rule {
             (Change::Delete, _) => format!("SELECT DISTINCT {keys} FROM ({}) x", rows(OLD, "")),
             (Change::Update, None) => format!("{} UNION {}", rows(NEW, ""), rows(OLD, "")),
             (Change::Update, Some(_)) => format!(
-                "SELECT {keys} FROM ({} UNION ALL {}) x GROUP BY {keys} HAVING sum(x.change) <> 0",
+                "SELECT {keys} FROM ({} UNION ALL {}) x GROUP BY {keys} HAVING pg_catalog.sum(x.change) OPERATOR(pg_catalog.<>) 0",
                 rows(NEW, ", 1 AS change"),
                 rows(OLD, ", -1 AS change"),
             ),
@@ -82,10 +92,10 @@ impl Rule {
 
     /// Keys from one text array a column, `$1`, `$2`, …
     pub fn given(&self) -> String {
-        let arrays = self.join(", ", |i, _| format!("${i}::text[]"));
+        let arrays = self.join(", ", |i, _| format!("pg_catalog.unnest(${i}::pg_catalog._text)"));
         let names = self.join(", ", |i, _| format!("t{i}"));
         let keys = self.join(", ", |i, pair| format!("u.t{i}::{} AS k{i}", pair.response.type_sql));
-        format!("SELECT DISTINCT {keys} FROM unnest({arrays}) AS u({names})")
+        format!("SELECT DISTINCT {keys} FROM ROWS FROM ({arrays}) AS u({names})")
     }
 
     pub fn given_types(&self) -> Vec<pg_sys::Oid> {
@@ -100,12 +110,12 @@ impl Rule {
 
     /// Locks the touched records in key order; returns how many there are.
     pub fn lock(&self, touched: &str) -> String {
-        format!("SELECT FROM ({}) l HAVING count(*) > 0", self.locked(touched, "1 AS one", ""))
+        format!("SELECT FROM ({}) l HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0", self.locked(touched, "1 AS one", ""))
     }
 
     /// Locks those of the touched records that nobody holds, in key order; returns their keys.
     pub fn lock_free(&self, touched: &str) -> String {
-        self.locked(touched, &self.join(", ", |i, _| format!("t.k{i}::text")), " SKIP LOCKED")
+        self.locked(touched, &self.key_texts("t"), " SKIP LOCKED")
     }
 
     fn locked(&self, touched: &str, columns: &str, how: &str) -> String {
@@ -121,7 +131,7 @@ impl Rule {
     pub fn existing(&self, touched: &str) -> String {
         format!(
             "SELECT {} FROM ({touched}) t WHERE EXISTS (SELECT FROM {} r WHERE {})",
-            self.join(", ", |i, _| format!("t.k{i}::text")),
+            self.key_texts("t"),
             self.records.scan(),
             self.record_matches("r", "t"),
         )
@@ -136,7 +146,8 @@ impl Rule {
                 self.evaluated(expression, &format!("WHERE {}", self.response_matches("t", "p"))),
             ),
             None => format!(
-                "SELECT {keys}, CASE WHEN count(p.{first}) >= (SELECT m.min_submitted FROM ai._record_status_rule m WHERE m.id = {id})
+                "SELECT {keys}, CASE WHEN pg_catalog.count(p.{first}) OPERATOR(pg_catalog.>=)
+                                      (SELECT m.min_submitted FROM ai._record_status_rule m WHERE m.id OPERATOR(pg_catalog.=) {id})
                                      THEN {completed} ELSE {pending} END AS status
                    FROM ({touched}) t LEFT JOIN {responses} p ON {matches} AND {counts}
                   GROUP BY {keys}",
@@ -173,9 +184,9 @@ impl Rule {
     pub fn state_of_none(&self) -> String {
         match &self.expression {
             Some(expression) => {
-                format!("SELECT s.status::text FROM ({}) s", self.evaluated(expression, "WHERE false"))
+                format!("SELECT s.status::pg_catalog.text FROM ({}) s", self.evaluated(expression, "WHERE false"))
             }
-            None => format!("SELECT {}::text", constant(&self.pending, &self.status)),
+            None => format!("SELECT {}::pg_catalog.text", constant(&self.pending, &self.status)),
         }
     }
 
@@ -188,19 +199,19 @@ impl Rule {
             None => (String::new(), String::new()),
             Some(_) => (
                 format!(
-                    " JOIN (SELECT {}, b.{status} IS NOT DISTINCT FROM {completed} AS completed FROM {} b) o ON {}",
+                    " JOIN (SELECT {}, ai._unchanged(b.{status}, {completed}) AS completed FROM {} b) o ON {}",
                     self.join(", ", |i, pair| format!("b.{} AS k{i}", Ident::new(&pair.record.name))),
                     self.records.scan(),
                     self.join(" AND ", |i, pair| format!("o.k{i} {} s.k{i}", pair.equals)),
                 ),
                 format!(
-                    " RETURNING {}, o.completed, r.{status} IS NOT DISTINCT FROM {completed}",
+                    " RETURNING {}, o.completed, ai._unchanged(r.{status}, {completed})",
                     self.key_json("r")
                 ),
             ),
         };
         format!(
-            "UPDATE {} r SET {status} = s.status FROM ({}) s{before} WHERE {} AND r.{status} IS DISTINCT FROM s.status{said}",
+            "UPDATE {} r SET {status} = s.status FROM ({}) s{before} WHERE {} AND NOT ai._unchanged(r.{status}, s.status){said}",
             self.records.scan(),
             self.states(touched),
             self.record_matches("r", "s"),
@@ -210,7 +221,7 @@ impl Rule {
     /// Rows as the records that are not as they should be.
     pub fn wrong(&self, columns: &str) -> String {
         format!(
-            "SELECT {columns} FROM {} r JOIN ({}) s ON {} WHERE r.{} IS DISTINCT FROM s.status",
+            "SELECT {columns} FROM {} r JOIN ({}) s ON {} WHERE NOT ai._unchanged(r.{}, s.status)",
             self.records.scan(),
             self.states(&self.all()),
             self.record_matches("r", "s"),
@@ -237,8 +248,8 @@ impl Rule {
     /// The key of a record as users see it, as text of a JSON object.
     fn key_json(&self, alias: &str) -> String {
         let pairs = self.join(", ", |_, pair| {
-            format!("{}::text, {alias}.{}", quote_literal(&pair.record.name), Ident::new(&pair.record.name))
+            format!("{}::pg_catalog.text, {alias}.{}", quote_literal(&pair.record.name), Ident::new(&pair.record.name))
         });
-        format!("jsonb_build_object({pairs})::text")
+        format!("pg_catalog.jsonb_build_object({pairs})::pg_catalog.text")
     }
 }

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 
 use super::super::flush::raise;
 use super::super::sql;
+use super::super::transaction::pinned;
 use super::apply::{self, Touched, What};
 use super::rule::{self, Rule};
 use super::run;
@@ -77,11 +78,13 @@ fn belongs(table: pg_sys::Oid, expected: pg_sys::Oid) -> Result<bool> {
     if table == expected {
         return Ok(true);
     }
-    let is_partition = sql::query_one(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors($1) a WHERE a.relid = $2)",
-        &[table.into(), expected.into()],
-        |row| row.value::<bool>(1),
-    )?;
+    let is_partition = pinned(|| {
+        sql::query_one(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors($1) a WHERE a.relid = $2)",
+            &[table.into(), expected.into()],
+            |row| row.value::<bool>(1),
+        )
+    })?;
     Ok(is_partition == Some(true))
 }
 
