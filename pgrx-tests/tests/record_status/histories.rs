@@ -136,17 +136,18 @@ fn history(seed: u64, seconds: u64, mode: &str) {
                         continue;
                     };
                     let code = error.code().map(|code| code.code().to_owned());
-                    match code.as_deref() {
-                        // Killed: by the server's own words, or the connection just ended.
-                        None | Some("57P01") => {
-                            pids.lock().expect("nobody panicked").retain(|other| *other != pid);
-                            (db, pid) = connect();
-                        }
+                    // Killed: by the server's own words, or the connection just ended.
+                    let killed = match code.as_deref() {
+                        None | Some("57P01") => true,
                         Some(code) if AMONG_USERS.contains(&code) => {
                             retried.fetch_add(1, Ordering::SeqCst);
-                            db.batch("rollback");
+                            db.batch_execute("rollback").is_err()
                         }
                         _ => panic!("{}\n{sql}", describe(&error)),
+                    };
+                    if killed {
+                        pids.lock().expect("nobody panicked").retain(|other| *other != pid);
+                        (db, pid) = connect();
                     }
                 }
             });
