@@ -174,3 +174,6 @@ COMMENT ON FUNCTION ai._untrack_record_status(oid) IS 'Behind ai.untrack_record_
 COMMENT ON FUNCTION ai._set_min_submitted(oid, int4) IS 'Behind ai.set_min_submitted';
 COMMENT ON FUNCTION ai._recompute_record_status(oid) IS 'Behind ai.recompute_record_status';
 COMMENT ON FUNCTION ai._record_progress(oid) IS 'Behind ai.record_progress';
+COMMENT ON FUNCTION ai._keep_embedding_status(int4, text) IS 'Behind the status_column of ai.create_vectorizer';
+COMMENT ON FUNCTION ai._embedding_status_pending() IS 'Trigger: a row whose text changes is pending';
+COMMENT ON TABLE ai._embedding_status IS 'Vectorizers that keep the state of each row in a column of the source';

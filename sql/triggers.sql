@@ -9,3 +9,6 @@ CREATE FUNCTION ai._capture_truncate() RETURNS trigger
 
 CREATE FUNCTION ai._unchanged(old anyelement, new anyelement) RETURNS bool
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'autovector_unchanged';
+
+CREATE FUNCTION ai._embedding_status_pending() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'autovector_embedding_status';

@@ -19,7 +19,7 @@ extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["boots
 extension_sql_file!(
     "../sql/create_vectorizer.sql",
     name = "create_vectorizer",
-    requires = ["bootstrap", api::vectorizers::_create_vectorizer]
+    requires = ["bootstrap", api::vectorizers::_create_vectorizer, api::record_status::_keep_embedding_status]
 );
 extension_sql_file!(
     "../sql/views.sql",

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use pgrx::{AnyNumeric, JsonB, name, pg_sys};
 
 use crate::error::Error;
+use crate::services::embedding_status;
 use crate::services::record_status::{self, Request};
 
 /// The implementation of `ai.track_record_status`.
@@ -102,4 +103,12 @@ pub fn _record_progress(
 > {
     let p = record_status::progress(table(records, "records")?)?;
     Ok(TableIterator::once((p.total, p.completed, p.total - p.completed, p.percent, JsonB(p.by_status))))
+}
+
+/// Has a vectorizer keep the state of each row in a column of its source; returns its id.
+#[pg_extern(volatile)]
+#[search_path(pg_catalog, pg_temp)]
+pub fn _keep_embedding_status(vectorizer: i32, status_column: &str) -> Result<i32, ErrorReport> {
+    embedding_status::keep(vectorizer, status_column)?;
+    Ok(vectorizer)
 }

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod chores;
 pub mod control;
 pub mod doctor;
+pub mod embedding_status;
 pub mod indexing;
 pub mod ingest;
 pub mod provider;

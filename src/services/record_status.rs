@@ -9,7 +9,7 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{self, Relation};
 use crate::store::locks::Mode;
-use crate::store::record_status::{self as store, Column, Columns, Definition, Drained, Progress, Rule};
+use crate::store::record_status::{self as store, embedding, Column, Columns, Definition, Drained, Progress, Rule};
 use crate::store::transaction::{as_extension_owner, pinned, transaction, with_search_path};
 use crate::store::{roles, session, wake};
 
@@ -312,6 +312,7 @@ fn add_status(request: &Request, records: &Relation) -> Result<Column> {
             type_sql: type_sql.clone(),
             shown_type,
             generated: false,
+            identity: false,
         };
         check_type(request, records, &column)?;
     }
@@ -455,22 +456,34 @@ pub fn progress(records: pg_sys::Oid) -> Result<Progress> {
     store::progress(&*loaded(rule_of(&table)?)?)
 }
 
-/// Whether deferred rules have notes.
-pub fn is_due() -> Result<bool> {
-    Ok(!store::due()?.is_empty())
+/// Who has notes: a deferred rule, or a vectorizer that keeps a status column.
+#[derive(Debug, Clone, Copy)]
+enum Noted {
+    Rule(i32),
+    Vectorizer(i32),
 }
 
-/// Applies the notes of every deferred rule, in transactions of its own, until a round finds
-/// nothing to do; returns how many are done. Notes of a record that somebody holds stay for the
-/// next time. For background workers only.
+fn noted() -> Result<Vec<Noted>> {
+    let rules = store::due()?.into_iter().map(Noted::Rule);
+    Ok(rules.chain(embedding::due()?.into_iter().map(Noted::Vectorizer)).collect())
+}
+
+/// Whether anybody has notes.
+pub fn is_due() -> Result<bool> {
+    Ok(!noted()?.is_empty())
+}
+
+/// Applies everybody's notes, in transactions of its own, until a round finds nothing to do;
+/// returns how many are done. Notes of a record that somebody holds stay for the next time. For
+/// background workers only.
 pub fn apply_notes() -> Result<usize> {
-    let due = transaction(|| if session::extension_exists()? { store::due() } else { Ok(Vec::new()) })?;
+    let due = transaction(|| if session::extension_exists()? { noted() } else { Ok(Vec::new()) })?;
     let mut done = 0;
-    for rule in due {
+    for noted in due {
         let mut after = 0;
         let mut limit = BATCH;
         loop {
-            match transaction(|| drain(rule, after, limit)) {
+            match transaction(|| drain(noted, after, limit)) {
                 Ok(drained) if drained.taken == 0 => break,
                 Ok(drained) => {
                     after = drained.last;
@@ -478,11 +491,11 @@ pub fn apply_notes() -> Result<usize> {
                     limit = (limit * 2).min(BATCH);
                 }
                 Err(error) if is_passing(&error) => break,
-                // One bad record must not stop the others: the batch is halved until it is alone.
+                // One bad record must not stop the others: the batch is cut until it is alone.
                 Err(_) if limit > 1 => limit = limit.div_ceil(8),
                 Err(error) => {
-                    pgrx::log!("autovector status keeper: rule {rule}: {error}");
-                    transaction(|| store::skip_first(&*loaded(rule)?, after, &error.message))?;
+                    pgrx::log!("autovector status keeper: {noted:?}: {error}");
+                    transaction(|| skip_first(noted, after, &error.message))?;
                 }
             }
         }
@@ -490,11 +503,21 @@ pub fn apply_notes() -> Result<usize> {
     Ok(done)
 }
 
-fn drain(rule: i32, after: i64, limit: usize) -> Result<Drained> {
-    match store::load(rule)? {
-        // Users' triggers on the records find what they name as if its maker wrote them.
-        Some(rule) => with_search_path(&rule.search_path, || store::drain(&rule, after, limit)),
-        None => Ok(Drained::default()),
+fn drain(noted: Noted, after: i64, limit: usize) -> Result<Drained> {
+    match noted {
+        Noted::Vectorizer(id) => embedding::drain(id, after, limit),
+        Noted::Rule(id) => match store::load(id)? {
+            // Users' triggers on the records find what they name as if its maker wrote them.
+            Some(rule) => with_search_path(&rule.search_path, || store::drain(&rule, after, limit)),
+            None => Ok(Drained::default()),
+        },
+    }
+}
+
+fn skip_first(noted: Noted, after: i64, error: &str) -> Result<()> {
+    match noted {
+        Noted::Vectorizer(id) => embedding::skip_first(id, after, error),
+        Noted::Rule(id) => store::skip_first(&*loaded(id)?, after, error),
     }
 }
 

@@ -4,6 +4,7 @@
 mod annotation;
 mod concurrency;
 mod deferred;
+mod embedding;
 mod events;
 mod expressions;
 mod histories;

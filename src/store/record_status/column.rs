@@ -16,7 +16,9 @@ pub struct Column {
     pub type_sql: String,
     /// The type as people write it.
     pub shown_type: String,
+    /// Its value cannot be written: generated, or an identity.
     pub generated: bool,
+    pub identity: bool,
 }
 
 impl Column {
@@ -30,7 +32,7 @@ impl Column {
 pub fn describe(relation: pg_sys::Oid) -> Result<Vec<Column>> {
     sql::query(
         "SELECT a.attnum, a.attname::text, a.atttypid, pg_catalog.format('%I.%I', n.nspname, t.typname),
-                pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '' OR a.attidentity <> ''
+                pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '' OR a.attidentity <> '', a.attidentity <> ''
            FROM pg_catalog.pg_attribute a
            JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
            JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
@@ -44,6 +46,7 @@ pub fn describe(relation: pg_sys::Oid) -> Result<Vec<Column>> {
                 type_sql: row.value(4)?,
                 shown_type: row.value(5)?,
                 generated: row.value(6)?,
+                identity: row.value(7)?,
             })
         },
     )

@@ -10,6 +10,7 @@ mod apply;
 mod column;
 mod ddl;
 mod deferred;
+pub mod embedding;
 mod definition;
 mod events;
 pub mod partitions;
@@ -27,4 +28,5 @@ pub use definition::{
     is_text, labels, length_limit, next_id, set_min_submitted, type_names,
 };
 pub use rule::{Rule, load};
+pub use embedding::make_pending;
 pub use trigger::fire;
