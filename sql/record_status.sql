@@ -41,28 +41,15 @@ CREATE FUNCTION ai._record_status_changed() RETURNS trigger
 
 -- A rule goes with its tables and with the columns that it stands on.
 CREATE FUNCTION ai._record_status_dropped() RETURNS event_trigger
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    gone record;
 BEGIN
-    IF NOT EXISTS (SELECT FROM ai._record_status_rule) THEN
-        RETURN;
+    IF EXISTS (SELECT FROM ai._record_status_rule r
+                 JOIN pg_event_trigger_dropped_objects() d ON d.objid IN (r.records::oid, r.responses::oid)
+                WHERE d.classid = 'pg_class'::regclass) THEN
+        PERFORM ai._forget_record_status();
     END IF;
-    FOR gone IN
-        DELETE FROM ai._record_status_rule r
-         USING pg_event_trigger_dropped_objects() d
-         WHERE d.classid = 'pg_class'::regclass AND d.objid IN (r.records::oid, r.responses::oid)
-           AND (d.objsubid = 0
-                OR d.objsubid IN (SELECT (k -> CASE WHEN d.objid = r.records::oid THEN 'record' ELSE 'response' END ->> 'attnum')::int
-                                    FROM jsonb_array_elements(r.columns -> 'key') k)
-                OR d.objid = r.records::oid AND d.objsubid = (r.columns #>> '{status,attnum}')::int
-                OR d.objid = r.responses::oid AND d.objsubid = (r.columns #>> '{response_status,attnum}')::int)
-        RETURNING r.id
-    LOOP
-        EXECUTE format('DROP TABLE IF EXISTS ai.%I', '_record_status_q_' || gone.id);
-    END LOOP;
 END
 $$;
 
@@ -154,7 +141,6 @@ BEGIN ATOMIC
 END;
 
 GRANT SELECT ON ai._record_status_rule, ai.record_status_rules, ai.record_status_errors TO PUBLIC;
-REVOKE EXECUTE ON FUNCTION ai._record_status_dropped() FROM PUBLIC;
 
 COMMENT ON TABLE ai._record_status_rule IS 'The record status rules of this database; made by ai.track_record_status, never by hand';
 COMMENT ON TABLE ai._record_status_error IS 'Behind ai.record_status_errors';
@@ -177,3 +163,4 @@ COMMENT ON FUNCTION ai._record_progress(oid) IS 'Behind ai.record_progress';
 COMMENT ON FUNCTION ai._keep_embedding_status(int4, text) IS 'Behind the status_column of ai.create_vectorizer';
 COMMENT ON FUNCTION ai._embedding_status_pending() IS 'Trigger: a row whose text changes is pending';
 COMMENT ON TABLE ai._embedding_status IS 'Vectorizers that keep the state of each row in a column of the source';
+COMMENT ON FUNCTION ai._forget_record_status() IS 'Ends rules whose tables or columns are gone';

@@ -19,7 +19,8 @@ extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["boots
 extension_sql_file!(
     "../sql/create_vectorizer.sql",
     name = "create_vectorizer",
-    requires = ["bootstrap", api::vectorizers::_create_vectorizer, api::record_status::_keep_embedding_status]
+    requires =
+        ["bootstrap", api::vectorizers::_create_vectorizer, api::record_status::_keep_embedding_status]
 );
 extension_sql_file!(
     "../sql/views.sql",
@@ -36,7 +37,8 @@ extension_sql_file!(
         api::record_status::_untrack_record_status,
         api::record_status::_set_min_submitted,
         api::record_status::_recompute_record_status,
-        api::record_status::_record_progress
+        api::record_status::_record_progress,
+        api::record_status::_forget_record_status
     ]
 );
 extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);

@@ -112,3 +112,10 @@ pub fn _keep_embedding_status(vectorizer: i32, status_column: &str) -> Result<i3
     embedding_status::keep(vectorizer, status_column)?;
     Ok(vectorizer)
 }
+
+/// Ends rules whose tables or columns are gone, however they went; harmless to whoever calls it.
+#[pg_extern(volatile)]
+#[search_path(pg_catalog, pg_temp)]
+pub fn _forget_record_status() -> Result<(), ErrorReport> {
+    Ok(record_status::forget_dropped()?)
+}

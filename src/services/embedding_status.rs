@@ -34,7 +34,10 @@ pub fn keep(vectorizer: i32, column: &str) -> Result<()> {
     if let Some(made) = columns.iter().find(|c| c.generated && relevant.contains(&c.name) && !c.identity) {
         return Err(Error::new(
             Kind::Unsupported,
-            format!("column \"{}\" of {} is generated, so its changes cannot be seen in time", made.name, v.source.ident),
+            format!(
+                "column \"{}\" of {} is generated, so its changes cannot be seen in time",
+                made.name, v.source.ident
+            ),
         )
         .hint("Leave status_column out and use ai.vectorizer_records."));
     }

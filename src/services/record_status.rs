@@ -9,7 +9,9 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{self, Relation};
 use crate::store::locks::Mode;
-use crate::store::record_status::{self as store, embedding, Column, Columns, Definition, Drained, Progress, Rule};
+use crate::store::record_status::{
+    self as store, Column, Columns, Definition, Drained, Progress, Rule, embedding,
+};
 use crate::store::transaction::{as_extension_owner, pinned, transaction, with_search_path};
 use crate::store::{roles, session, wake};
 
@@ -60,7 +62,7 @@ fn make(request: Request) -> Result<i32> {
     roles::require_ownership(&records)?;
     roles::require_ownership(&responses)?;
     check_owner(&records, &responses)?;
-    as_extension_owner(store::forget_dropped)?;
+    forget_dropped()?;
     if store::id_of(records.oid)?.is_some() {
         return Err(Error::new(
             Kind::DuplicateObject,
@@ -389,15 +391,30 @@ fn rule_of(table: &Relation) -> Result<i32> {
     })
 }
 
+/// Ends rules whose tables or columns are gone.
+pub fn forget_dropped() -> Result<()> {
+    as_extension_owner(|| {
+        for id in store::ids()? {
+            if store::is_broken(id)? {
+                end(id)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn end(id: i32) -> Result<()> {
+    store::drop_triggers(id)?;
+    as_extension_owner(|| {
+        store::drop_queue(id)?;
+        store::delete(id)
+    })
+}
+
 /// Ends a rule. The column stays, with the values it has.
 pub fn untrack(records: pg_sys::Oid) -> Result<()> {
     pinned(|| {
-        let id = managed(records)?;
-        store::drop_triggers(id)?;
-        as_extension_owner(|| {
-            store::drop_queue(id)?;
-            store::delete(id)
-        })
+        end(managed(records)?)
     })
 }
 

@@ -85,7 +85,8 @@ pub fn complete(
         write(v, pgvector, rows, &decided, replace)?;
         Ok(decided)
     })?;
-    let written = rows.iter().zip(&decided).filter(|(_, d)| **d != Decision::Leave && **d != Decision::MakeDirty);
+    let written =
+        rows.iter().zip(&decided).filter(|(_, d)| **d != Decision::Leave && **d != Decision::MakeDirty);
     embedding::note(v, written.map(|(row, _)| &row.key))?;
     let finished = decided.iter().filter(|d| **d != Decision::Leave && **d != Decision::MakeDirty).count();
     let done = rows.iter().zip(&decided).filter(|(row, d)| **d == Decision::Finish && row.is_done()).count();

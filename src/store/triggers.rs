@@ -26,11 +26,7 @@ macro_rules! entry_point {
 
 entry_point!(autovector_capture_row, pg_finfo_autovector_capture_row, capture::capture_row);
 entry_point!(autovector_capture_truncate, pg_finfo_autovector_capture_truncate, capture::capture_truncate);
-entry_point!(
-    autovector_embedding_status,
-    pg_finfo_autovector_embedding_status,
-    record_status::make_pending
-);
+entry_point!(autovector_embedding_status, pg_finfo_autovector_embedding_status, record_status::make_pending);
 entry_point!(autovector_record_status, pg_finfo_autovector_record_status, record_status::fire);
 entry_point!(autovector_unchanged, pg_finfo_autovector_unchanged, unchanged);
 

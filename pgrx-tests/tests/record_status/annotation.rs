@@ -63,7 +63,8 @@ fn bulk_responses_complete_each_their_record() {
     // An item that is refused costs itself, as a savepoint around each item has it.
     stage.db.batch("begin; savepoint item; insert into responses (record_id, user_id, status) values (3, 2, 'submitted')");
     stage.db.batch("savepoint bad");
-    let error = stage.db.error_of("insert into responses (record_id, user_id, status) values (999, 1, 'submitted')");
+    let error =
+        stage.db.error_of("insert into responses (record_id, user_id, status) values (999, 1, 'submitted')");
     assert_eq!(error.code().code(), "23503", "there is no such record");
     stage.db.batch("rollback to bad; insert into responses (record_id, user_id, status) values (4, 1, 'submitted'); commit");
     assert_eq!(stage.completed(), [1, 2, 3, 4]);
@@ -77,11 +78,9 @@ fn bulk_responses_complete_each_their_record() {
 fn records_that_are_created_or_replaced_in_bulk_follow() {
     let mut stage = Stage::tracked(4, "min_submitted => 2");
     // Records of the first call, each with its old responses; then those of a second call.
-    for (record, old, new) in [
-        (1, "submitted", "submitted"),
-        (2, "submitted", "draft"),
-        (3, "draft", "draft"),
-    ] {
+    for (record, old, new) in
+        [(1, "submitted", "submitted"), (2, "submitted", "draft"), (3, "draft", "draft")]
+    {
         stage.respond(1, &[record], old);
         stage.respond(2, &[record], new);
     }
@@ -128,8 +127,7 @@ fn a_rule_begins_with_what_is_there_and_progress_counts_it() {
     stage.respond(1, &[1, 2, 3], "submitted");
     stage.track("");
     assert_eq!(stage.completed(), [1, 2, 3]);
-    let progress: Vec<String> =
-        stage.db.all("select p::text from ai.record_progress('records') p", &[]);
+    let progress: Vec<String> = stage.db.all("select p::text from ai.record_progress('records') p", &[]);
     assert_eq!(progress, ["(8,3,5,37.5,\"{\"\"pending\"\": 5, \"\"completed\"\": 3}\")"]);
     stage.db.batch("delete from records");
     let empty: Vec<String> = stage.db.all("select p::text from ai.record_progress('records') p", &[]);

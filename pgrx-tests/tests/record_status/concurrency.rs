@@ -1,6 +1,9 @@
 //! Sessions that change responses of the same records at the same time.
 
-use std::sync::{Barrier, atomic::{AtomicBool, Ordering}};
+use std::sync::{
+    Barrier,
+    atomic::{AtomicBool, Ordering},
+};
 use std::time::Duration;
 
 use autovector_cluster_tests::{Sql, sql::describe, wait_until};
@@ -79,7 +82,10 @@ fn a_transaction_with_an_old_snapshot_counts_what_is_there_now() {
 /// Waits until somebody waits for `holder`.
 fn wait_for_waiter(db: &mut Client, holder: i32) {
     wait_until("a session waits for another", Duration::from_secs(60), || {
-        db.one("select exists (select from pg_stat_activity where $1 = any (pg_blocking_pids(pid)))", &[&holder])
+        db.one(
+            "select exists (select from pg_stat_activity where $1 = any (pg_blocking_pids(pid)))",
+            &[&holder],
+        )
     });
 }
 
@@ -106,7 +112,9 @@ fn whoever_waits_counts_afterwards() {
     // The same, with a rollback instead.
     first.batch("begin; delete from responses where user_id = 1");
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| second.batch("insert into responses (record_id, user_id, status) values (2, 3, 'submitted')"));
+        let waiting = scope.spawn(|| {
+            second.batch("insert into responses (record_id, user_id, status) values (2, 3, 'submitted')")
+        });
         wait_for_waiter(&mut stage.db, holder);
         first.batch("rollback");
         waiting.join().expect("the second session goes on");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use autovector_cluster_tests::{Settings, StopMode, Sql, wait_until};
+use autovector_cluster_tests::{Settings, Sql, StopMode, wait_until};
 
 use crate::stage::{Stage, completed, schema};
 
@@ -33,7 +33,9 @@ fn notes_are_applied_soon_after_the_commit() {
     wait_for(&mut stage, "inserted", &[1, 2]);
     stage.db.batch("update responses set record_id = 3 where record_id = 1");
     wait_for(&mut stage, "moved", &[2, 3]);
-    stage.db.batch("begin; insert into responses (record_id, user_id, status) values (4, 1, 'submitted'); rollback");
+    stage.db.batch(
+        "begin; insert into responses (record_id, user_id, status) values (4, 1, 'submitted'); rollback",
+    );
     stage.db.batch("delete from users where id = 1");
     wait_for(&mut stage, "deleted by cascade", &[]);
     stage.db.batch("insert into responses (record_id, user_id, status) select i, 2, 'submitted' from generate_series(1, 4500) i");
@@ -78,13 +80,24 @@ fn one_bad_record_costs_itself_and_says_why() {
     let others: Vec<i64> = (1..=300).filter(|id| *id != 42).collect();
     wait_for(&mut stage, "the other records", &others);
     wait_until("the error is recorded", SOON, || {
-        stage.db.one("select count(*) = 1 from ai.record_status_errors where key = '{42}' and error like '%special%'", &[])
+        stage.db.one(
+            "select count(*) = 1 from ai.record_status_errors where key = '{42}' and error like '%special%'",
+            &[],
+        )
     });
     let errors: i64 = stage.db.one("select errors from ai.record_status_rules", &[]);
     assert_eq!(errors, 1);
     stage.db.batch("drop trigger refuse on records");
-    assert_eq!(stage.db.one::<i64>("select ai.recompute_record_status('records')", &[]), 1, "it is mended by hand");
-    assert_eq!(stage.db.one::<i64>("select errors from ai.record_status_rules", &[]), 0, "and its error is gone");
+    assert_eq!(
+        stage.db.one::<i64>("select ai.recompute_record_status('records')", &[]),
+        1,
+        "it is mended by hand"
+    );
+    assert_eq!(
+        stage.db.one::<i64>("select errors from ai.record_status_rules", &[]),
+        0,
+        "and its error is gone"
+    );
     stage.finish(1);
 }
 
@@ -97,7 +110,11 @@ fn recompute_and_a_new_minimum_include_what_is_noted() {
     stage.respond(1, &[1, 2, 3], "submitted");
     stage.respond(2, &[1], "submitted");
     assert_eq!(stage.completed(), Vec::<i64>::new(), "nobody applies notes here");
-    assert_eq!(stage.db.one::<i64>("select ai.recompute_record_status('records')", &[]), 0, "noted is not wrong");
+    assert_eq!(
+        stage.db.one::<i64>("select ai.recompute_record_status('records')", &[]),
+        0,
+        "noted is not wrong"
+    );
     assert_eq!(stage.completed(), [1, 2, 3]);
     assert_eq!(notes(&mut stage), 0);
     stage.respond(2, &[2], "submitted");

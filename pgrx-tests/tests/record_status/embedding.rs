@@ -53,21 +53,27 @@ fn the_column_follows_every_row_and_costs_no_request() {
     scene.db.batch("begin; update docs set body = 'never' where id = 4; rollback");
     scene.provider.clear_rules();
     scene.db.batch("select ai.retry_failed('docs')");
-    wait_for(&mut scene, "a failed row is tried again", &[
-        "1 pending", "4 embedded", "5 embedded", "6 pending", "7 pending", "20 pending",
-    ]);
+    wait_for(
+        &mut scene,
+        "a failed row is tried again",
+        &["1 pending", "4 embedded", "5 embedded", "6 pending", "7 pending", "20 pending"],
+    );
     // Somebody holds a row while it is finished: the others do not wait for it, nor does it for ever.
     let mut holder = scene.cluster.connect("postgres");
     holder.batch("begin; select from docs where id = 7 for no key update");
     scene.db.batch("select ai.resume_vectorizer('docs')");
     scene.settle("docs");
-    wait_for(&mut scene, "all but the one that is held", &[
-        "1 embedded", "4 embedded", "5 embedded", "6 embedded", "7 pending", "20 embedded",
-    ]);
+    wait_for(
+        &mut scene,
+        "all but the one that is held",
+        &["1 embedded", "4 embedded", "5 embedded", "6 embedded", "7 pending", "20 embedded"],
+    );
     holder.batch("commit");
-    wait_for(&mut scene, "the last one", &[
-        "1 embedded", "4 embedded", "5 embedded", "6 embedded", "7 embedded", "20 embedded",
-    ]);
+    wait_for(
+        &mut scene,
+        "the last one",
+        &["1 embedded", "4 embedded", "5 embedded", "6 embedded", "7 embedded", "20 embedded"],
+    );
     scene.db.batch("alter table docs rename column embedding_status to s; insert into docs values (30, 'late', null, 'x')");
     scene.db.batch("alter table docs rename column s to embedding_status");
     scene.settle("docs");

@@ -54,7 +54,9 @@ fn each_completion_is_told_once_when_it_is_committed() {
     );
     assert_eq!(heard(&mut listener, &mut stage.db), [4], "rolled back, withdrawn, or completed before");
     stage.db.batch("delete from responses where record_id = 2");
-    stage.db.batch("insert into responses (record_id, user_id, status) values (2, 8, 'submitted'), (2, 9, 'submitted')");
+    stage.db.batch(
+        "insert into responses (record_id, user_id, status) values (2, 8, 'submitted'), (2, 9, 'submitted')",
+    );
     assert_eq!(heard(&mut listener, &mut stage.db), [2], "completed anew");
     stage.db.batch("insert into responses (record_id, user_id, status) select i, u, 'submitted' from generate_series(10, 2900) i, generate_series(1, 2) u");
     let many = heard(&mut listener, &mut stage.db);

@@ -69,12 +69,17 @@ fn expressions_keep_their_meaning() {
 /// Fear: an expression that cannot be computed for one record leaves a wrong status silently.
 #[test]
 fn an_expression_that_fails_refuses_the_statement() {
-    let mut stage = Stage::tracked(3, "status_expression => $$case when 1 / (3 - count(*)) > 0 then 'completed' else 'pending' end$$");
+    let mut stage = Stage::tracked(
+        3,
+        "status_expression => $$case when 1 / (3 - count(*)) > 0 then 'completed' else 'pending' end$$",
+    );
     stage.cluster.expect_in_log("division by zero");
     stage.respond(1, &[1], "submitted");
     stage.respond(2, &[1], "submitted");
     assert_eq!(stage.status(1), "completed");
-    let error = stage.db.error_of("insert into responses (record_id, user_id, status) values (1, 3, 'submitted'), (2, 3, 'submitted')");
+    let error = stage.db.error_of(
+        "insert into responses (record_id, user_id, status) values (1, 3, 'submitted'), (2, 3, 'submitted')",
+    );
     assert_eq!(error.code().code(), "22012");
     assert_eq!(stage.db.one::<i64>("select count(*) from responses", &[]), 2);
     assert_eq!(stage.db.one::<i64>("select ai.recompute_record_status('records')", &[]), 0);

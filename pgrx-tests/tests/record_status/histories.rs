@@ -2,7 +2,10 @@
 //! afterwards every status is right. `AUTOVECTOR_SECONDS=60` makes it a long one,
 //! `AUTOVECTOR_SEED` repeats one as far as timing allows.
 
-use std::sync::{Mutex, atomic::{AtomicBool, AtomicU64, Ordering}};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
 use std::time::{Duration, Instant};
 
 use autovector_cluster_tests::{Settings, Sql, sql::describe, wait_until};
@@ -83,7 +86,8 @@ fn change(random: &mut Random) -> String {
 }
 
 fn transaction(random: &mut Random) -> String {
-    let level = ["read committed", "read committed", "repeatable read", "serializable"][random.below(4) as usize];
+    let level =
+        ["read committed", "read committed", "repeatable read", "serializable"][random.below(4) as usize];
     let mut sql = format!("begin isolation level {level}");
     if random.percent(20) {
         sql.push_str("; set local session_replication_role = origin");
@@ -110,11 +114,13 @@ const AMONG_USERS: [&str; 5] = ["40001", "40P01", "23505", "23503", "21000"];
 
 fn history(seed: u64, seconds: u64, mode: &str) {
     eprintln!("seed {seed}, {seconds} s, {mode}");
-    let mut stage = Stage::with(Settings::default().set("deadlock_timeout", "100ms").set("max_connections", "40"));
+    let mut stage =
+        Stage::with(Settings::default().set("deadlock_timeout", "100ms").set("max_connections", "40"));
     stage.cluster.expect_in_log("terminating connection due to administrator command");
     stage.db.batch(&schema(RECORDS as i64));
     stage.track(&format!("min_submitted => 2, mode => '{mode}'"));
-    let (stop, done, killed, retried) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (stop, done, killed, retried) =
+        (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let pids: Mutex<Vec<i32>> = Mutex::default();
     std::thread::scope(|scope| {
         for number in 0..SESSIONS {
@@ -167,7 +173,7 @@ fn history(seed: u64, seconds: u64, mode: &str) {
                 pids.get(random.below(pids.len().max(1) as u64) as usize).copied()
             };
             if let Some(victim) = victim {
-                drop(db.one::<bool>("select pg_terminate_backend($1)", &[&victim]));
+                db.exec("select pg_terminate_backend($1)", &[&victim]);
                 killed.fetch_add(1, Ordering::SeqCst);
             }
         }

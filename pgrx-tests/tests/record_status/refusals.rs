@@ -142,7 +142,9 @@ fn expressions_are_checked_when_the_rule_is_made() {
         ("min(status) || 1/0", "22012"),
     ] {
         let before = leftovers(&mut stage);
-        let error = stage.db.error_of(&track(&format!("'records', 'responses', status_expression => $${expression}$$")));
+        let error = stage
+            .db
+            .error_of(&track(&format!("'records', 'responses', status_expression => $${expression}$$")));
         assert_eq!(error.code().code(), sqlstate, "{expression}: {}", error.message());
         assert_eq!(leftovers(&mut stage), before, "something is left behind by {expression}");
     }

@@ -48,10 +48,8 @@ impl Stage {
 
     pub fn track(&mut self, arguments: &str) -> i32 {
         let separator = if arguments.is_empty() { "" } else { ", " };
-        self.db.one(
-            &format!("select ai.track_record_status('records', 'responses'{separator}{arguments})"),
-            &[],
-        )
+        self.db
+            .one(&format!("select ai.track_record_status('records', 'responses'{separator}{arguments})"), &[])
     }
 
     pub fn connect(&self) -> Client {

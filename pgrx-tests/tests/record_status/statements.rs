@@ -26,10 +26,12 @@ fn a_response_that_moves_updates_both_records() {
 #[test]
 fn one_statement_for_many_records_writes_only_those_that_change() {
     let mut stage = Stage::tracked(1000, "");
-    stage.db.batch("create table written (id bigint, was text, now text);
+    stage.db.batch(
+        "create table written (id bigint, was text, now text);
         create function log_it() returns trigger language plpgsql as
           $$ begin insert into written values (new.id, old.status, new.status); return new; end $$;
-        create trigger log_it before update on records for each row execute function log_it()");
+        create trigger log_it before update on records for each row execute function log_it()",
+    );
     stage.db.batch("insert into responses (record_id, user_id, status) select i, 1, 'submitted' from generate_series(1, 600) i");
     assert_eq!(stage.db.one::<i64>("select count(*) from written", &[]), 600);
     stage.db.batch("insert into responses (record_id, user_id, status) select i, 2, 'submitted' from generate_series(501, 700) i");
@@ -43,7 +45,8 @@ fn one_statement_for_many_records_writes_only_those_that_change() {
 #[test]
 fn copy_merge_and_truncate_count() {
     let mut stage = Stage::tracked(20, "");
-    let mut copy = stage.db.copy_in("copy responses (record_id, user_id, status) from stdin").expect("COPY begins");
+    let mut copy =
+        stage.db.copy_in("copy responses (record_id, user_id, status) from stdin").expect("COPY begins");
     for record in 1..=12 {
         writeln!(copy, "{record}\t1\tsubmitted").expect("COPY takes rows");
     }
@@ -72,8 +75,10 @@ fn copy_merge_and_truncate_count() {
 fn on_conflict_counts_each_response_once() {
     let mut stage = Stage::tracked(5, "min_submitted => 2");
     let upsert = |status: &str| {
-        format!("insert into responses (record_id, user_id, status) values (1, 1, '{status}'), (2, 1, '{status}')
-                 on conflict (record_id, user_id) do update set status = excluded.status")
+        format!(
+            "insert into responses (record_id, user_id, status) values (1, 1, '{status}'), (2, 1, '{status}')
+                 on conflict (record_id, user_id) do update set status = excluded.status"
+        )
     };
     stage.db.batch(&upsert("submitted"));
     stage.db.batch(&upsert("submitted"));
@@ -105,7 +110,9 @@ fn cascades_from_users_and_records_count() {
 #[test]
 fn rollbacks_and_savepoints_take_the_status_along() {
     let mut stage = Stage::tracked(5, "");
-    stage.db.batch("begin; insert into responses (record_id, user_id, status) values (1, 1, 'submitted'); rollback");
+    stage.db.batch(
+        "begin; insert into responses (record_id, user_id, status) values (1, 1, 'submitted'); rollback",
+    );
     assert_eq!(stage.completed(), Vec::<i64>::new());
     stage.db.batch(
         "begin;

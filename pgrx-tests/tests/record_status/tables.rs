@@ -43,9 +43,18 @@ fn keys_of_every_type_work() {
             stage.db.batch(&format!("insert into {records} values ('{}')", value.replace('\'', "''")));
         }
         stage.db.batch(&format!("select ai.track_record_status('{records}', '{responses}')"));
-        stage.db.batch(&format!("insert into {responses} values ('{}', 'submitted')", values[1].replace('\'', "''")));
-        let first: String = stage.db.one(&format!("select status from {records} where id = '{}'::{key}", values[0].replace('\'', "''")), &[]);
-        let second: String = stage.db.one(&format!("select status from {records} where id = '{}'::{key}", values[1].replace('\'', "''")), &[]);
+        stage.db.batch(&format!(
+            "insert into {responses} values ('{}', 'submitted')",
+            values[1].replace('\'', "''")
+        ));
+        let first: String = stage.db.one(
+            &format!("select status from {records} where id = '{}'::{key}", values[0].replace('\'', "''")),
+            &[],
+        );
+        let second: String = stage.db.one(
+            &format!("select status from {records} where id = '{}'::{key}", values[1].replace('\'', "''")),
+            &[],
+        );
         assert_eq!((first.as_str(), second.as_str()), ("pending", "completed"), "{key}");
         let wrong: i64 = stage.db.one(&format!("select ai.recompute_record_status('{records}')"), &[]);
         assert_eq!(wrong, 0, "{key}");
@@ -80,7 +89,8 @@ fn composite_keys_and_hostile_names_work() {
     assert_eq!(states(&mut stage), [r#"1a=do"ne"#, r"1b=o\pen", r"2a=o\pen", r"2b=o\pen"]);
     stage.db.batch(r#"update "Mein ""Schema"."res ponses" set "done?" = 'it''s' where n = 2; delete from "Mein ""Schema"."res ponses" where n = 1"#);
     assert_eq!(states(&mut stage), [r"1a=o\pen", r"1b=o\pen", r"2a=o\pen", r#"2b=do"ne"#]);
-    let wrong: i64 = stage.db.one(r#"select ai.recompute_record_status('"Mein ""Schema"."Re''cords; drop"')"#, &[]);
+    let wrong: i64 =
+        stage.db.one(r#"select ai.recompute_record_status('"Mein ""Schema"."Re''cords; drop"')"#, &[]);
     assert_eq!(wrong, 0);
     stage.cluster.assert_healthy();
 }
@@ -191,7 +201,8 @@ fn rules_follow_renamed_tables_and_go_with_dropped_ones() {
          create schema elsewhere; alter table answers set schema elsewhere;
          insert into elsewhere.answers (item, user_id, kind) values (2, 1, 'submitted')",
     );
-    let completed: Vec<i64> = stage.db.all("select item_id from items where state = 'completed' order by 1", &[]);
+    let completed: Vec<i64> =
+        stage.db.all("select item_id from items where state = 'completed' order by 1", &[]);
     assert_eq!(completed, [1, 2]);
     let shown: String = stage.db.one(
         "select concat_ws(' ', records, responses, record_key, status_column, response_status_column) from ai.record_status_rules",
@@ -207,7 +218,8 @@ fn rules_follow_renamed_tables_and_go_with_dropped_ones() {
          alter table items drop column state cascade; insert into responses values (1, 'submitted')",
     );
     assert_eq!(stage.db.one::<i64>("select count(*) from ai._record_status_rule", &[]), 0);
-    let queues: i64 = stage.db.one("select count(*) from pg_class where relname like '\\_record\\_status\\_q\\_%'", &[]);
+    let queues: i64 =
+        stage.db.one("select count(*) from pg_class where relname like '\\_record\\_status\\_q\\_%'", &[]);
     assert_eq!(queues, 0);
     stage.db.batch("drop table items cascade; insert into responses values (1, 'submitted')");
     stage.cluster.assert_healthy();
@@ -218,7 +230,9 @@ fn rules_follow_renamed_tables_and_go_with_dropped_ones() {
 #[test]
 fn rights_and_policies_neither_hinder_nor_leak() {
     let mut stage = Stage::bare();
-    stage.db.batch("create role owner; create role annotator login; grant all on schema public to owner; set role owner");
+    stage.db.batch(
+        "create role owner; create role annotator login; grant all on schema public to owner; set role owner",
+    );
     stage.db.batch(&crate::stage::schema(6));
     stage.track("min_submitted => 2");
     stage.db.batch(
@@ -230,7 +244,9 @@ fn rights_and_policies_neither_hinder_nor_leak() {
     );
     stage.respond(1, &[1, 2], "submitted");
     let mut annotator = stage.cluster.connect_as("postgres", "annotator");
-    annotator.batch("insert into responses (record_id, user_id, status) values (1, 7, 'submitted'), (3, 7, 'submitted')");
+    annotator.batch(
+        "insert into responses (record_id, user_id, status) values (1, 7, 'submitted'), (3, 7, 'submitted')",
+    );
     assert_eq!(annotator.one::<i64>("select count(*) from responses", &[]), 2, "the policy hides the others");
     assert_eq!(stage.completed(), [1], "but the rule counts them");
     annotator.batch("delete from responses where record_id = 1");

@@ -115,7 +115,8 @@ pub fn drain(rule: &Rule, after: i64, limit: usize) -> Result<Drained> {
                     .filter(|(_, key)| locked.contains(key) || !existing.contains(key))
                     .map(|(noted, _)| *noted)
                     .collect();
-                let delete = format!("DELETE FROM {} q WHERE q.noted OPERATOR(pg_catalog.=) ANY ($1)", rule.queue());
+                let delete =
+                    format!("DELETE FROM {} q WHERE q.noted OPERATOR(pg_catalog.=) ANY ($1)", rule.queue());
                 let count = done.len();
                 session.execute(&session.prepare(&delete, &[pg_sys::INT8ARRAYOID]), &[done.into()]);
                 (Drained { taken: notes.len(), last, done: count }, rows)

@@ -94,15 +94,9 @@ pub fn clear_errors(id: i32) -> Result<()> {
     Ok(())
 }
 
-/// Rules of tables that are gone, where no event trigger saw them go.
-pub fn forget_dropped() -> Result<()> {
-    sql::execute(
-        "DELETE FROM ai._record_status_rule r
-          WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = r.records)
-             OR NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = r.responses)",
-        &[],
-    )?;
-    Ok(())
+/// Ids of all rules, in order.
+pub fn ids() -> Result<Vec<i32>> {
+    sql::query("SELECT id FROM ai._record_status_rule ORDER BY id", &[], |row| row.value(1))
 }
 
 /// The rule of a table of records.

@@ -138,8 +138,9 @@ pub fn note_failed(v: &Vectorizer) -> Result<()> {
 
 /// The vectorizers whose status column has notes, in order.
 pub fn due() -> Result<Vec<i32>> {
-    let kept =
-        sql::query("SELECT vectorizer_id FROM ai._embedding_status ORDER BY 1", &[], |row| row.value::<i32>(1))?;
+    let kept = sql::query("SELECT vectorizer_id FROM ai._embedding_status ORDER BY 1", &[], |row| {
+        row.value::<i32>(1)
+    })?;
     let mut due = Vec::new();
     for id in kept {
         let statement = format!("SELECT EXISTS (SELECT FROM {})", status_queue(id));
@@ -252,7 +253,11 @@ pub fn skip_first(vectorizer: i32, after: i64, error: &str) -> Result<()> {
             (1..=width).map(|i| row.value::<String>(i)).collect::<Result<Key>>()
         })
     })?;
-    control::log_error(v.id, "the status column could not be written", json!({"error_reason": error, "key": key}))
+    control::log_error(
+        v.id,
+        "the status column could not be written",
+        json!({"error_reason": error, "key": key}),
+    )
 }
 
 // --- the trigger ------------------------------------------------------------------------------

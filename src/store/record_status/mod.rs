@@ -10,8 +10,8 @@ mod apply;
 mod column;
 mod ddl;
 mod deferred;
-pub mod embedding;
 mod definition;
+pub mod embedding;
 mod events;
 pub mod partitions;
 mod rule;
@@ -24,9 +24,9 @@ pub use column::{Column, comparable, describe};
 pub use ddl::{add_column, cover, create_queue, create_triggers, drop_queue, drop_triggers, uncovered};
 pub use deferred::{Drained, drain, due, skip_first};
 pub use definition::{
-    Columns, Definition, clear_errors, delete, foreign_keys, forget_dropped, has_index, id_of, insert, is_partition,
-    is_text, labels, length_limit, next_id, set_min_submitted, type_names,
+    Columns, Definition, clear_errors, delete, foreign_keys, has_index, id_of, ids, insert,
+    is_partition, is_text, labels, length_limit, next_id, set_min_submitted, type_names,
 };
-pub use rule::{Rule, load};
 pub use embedding::make_pending;
+pub use rule::{Rule, is_broken, load};
 pub use trigger::fire;

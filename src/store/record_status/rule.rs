@@ -92,6 +92,11 @@ pub fn load(id: i32) -> Result<Option<Rc<Rule>>> {
     Ok(Some(rule))
 }
 
+/// True when a table or column of the rule is gone.
+pub fn is_broken(id: i32) -> Result<bool> {
+    Ok(read(id)?.is_none())
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
     // Taken out first: freeing plans must not happen while the map is borrowed.

@@ -110,7 +110,10 @@ impl Rule {
 
     /// Locks the touched records in key order; returns how many there are.
     pub fn lock(&self, touched: &str) -> String {
-        format!("SELECT FROM ({}) l HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0", self.locked(touched, "1 AS one", ""))
+        format!(
+            "SELECT FROM ({}) l HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0",
+            self.locked(touched, "1 AS one", "")
+        )
     }
 
     /// Locks those of the touched records that nobody holds, in key order; returns their keys.
@@ -184,7 +187,10 @@ impl Rule {
     pub fn state_of_none(&self) -> String {
         match &self.expression {
             Some(expression) => {
-                format!("SELECT s.status::pg_catalog.text FROM ({}) s", self.evaluated(expression, "WHERE false"))
+                format!(
+                    "SELECT s.status::pg_catalog.text FROM ({}) s",
+                    self.evaluated(expression, "WHERE false")
+                )
             }
             None => format!("SELECT {}::pg_catalog.text", constant(&self.pending, &self.status)),
         }
@@ -248,7 +254,11 @@ impl Rule {
     /// The key of a record as users see it, as text of a JSON object.
     fn key_json(&self, alias: &str) -> String {
         let pairs = self.join(", ", |_, pair| {
-            format!("{}::pg_catalog.text, {alias}.{}", quote_literal(&pair.record.name), Ident::new(&pair.record.name))
+            format!(
+                "{}::pg_catalog.text, {alias}.{}",
+                quote_literal(&pair.record.name),
+                Ident::new(&pair.record.name)
+            )
         });
         format!("pg_catalog.jsonb_build_object({pairs})::pg_catalog.text")
     }

@@ -123,9 +123,18 @@ fn settle(db: &mut Client) {
 /// Single responses, prepared, each with its own commit: the milliseconds that the rule adds.
 fn singles(order: &Order, db: &mut Client) -> Figure {
     let inserts = order.scaled(SINGLES, 20);
-    workbench::each(db, &["set synchronous_commit = off", "truncate responses_plain, responses_tracked", "vacuum analyze records_tracked", "checkpoint"]);
+    workbench::each(
+        db,
+        &[
+            "set synchronous_commit = off",
+            "truncate responses_plain, responses_tracked",
+            "vacuum analyze records_tracked",
+            "checkpoint",
+        ],
+    );
     let statements = ["plain", "tracked"].map(|kind| {
-        let sql = format!("insert into responses_{kind} (record_id, user_id, status) values ($1, $2, 'submitted')");
+        let sql =
+            format!("insert into responses_{kind} (record_id, user_id, status) values ($1, $2, 'submitted')");
         db.prepare(&sql).unwrap_or_else(|error| panic!("{error:?}"))
     });
     let mut added = Vec::new();
@@ -157,7 +166,10 @@ fn mapper(order: &Order, scene: &mut Scene, rows: usize, rule: f64) -> Option<Fi
         return None;
     };
     tables(&mut scene.db, "orm", rows);
-    workbench::each(&mut scene.db, &["vacuum analyze", "alter system set synchronous_commit = off", "select pg_reload_conf()"]);
+    workbench::each(
+        &mut scene.db,
+        &["vacuum analyze", "alter system set synchronous_commit = off", "select pg_reload_conf()"],
+    );
     let output = Command::new(python)
         .args(["-c", include_str!("sqlalchemy.py")])
         .arg(scene.cluster.directory())
