@@ -413,9 +413,7 @@ fn end(id: i32) -> Result<()> {
 
 /// Ends a rule. The column stays, with the values it has.
 pub fn untrack(records: pg_sys::Oid) -> Result<()> {
-    pinned(|| {
-        end(managed(records)?)
-    })
+    pinned(|| end(managed(records)?))
 }
 
 /// Changes the number of responses that completes a record. Waits for the transactions that are

@@ -24,8 +24,8 @@ pub use column::{Column, comparable, describe};
 pub use ddl::{add_column, cover, create_queue, create_triggers, drop_queue, drop_triggers, uncovered};
 pub use deferred::{Drained, drain, due, skip_first};
 pub use definition::{
-    Columns, Definition, clear_errors, delete, foreign_keys, has_index, id_of, ids, insert,
-    is_partition, is_text, labels, length_limit, next_id, set_min_submitted, type_names,
+    Columns, Definition, clear_errors, delete, foreign_keys, has_index, id_of, ids, insert, is_partition,
+    is_text, labels, length_limit, next_id, set_min_submitted, type_names,
 };
 pub use embedding::make_pending;
 pub use rule::{Rule, is_broken, load};
