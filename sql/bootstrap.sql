@@ -101,6 +101,15 @@ CREATE TABLE ai._secret_grant (
     PRIMARY KEY (secret, role)
 );
 
+-- Vectorizers that keep the state of each row in a column of the source. The column by number and
+-- by name: the number survives a renaming, the name a restore, where the source has another oid.
+CREATE TABLE ai._embedding_status (
+    vectorizer_id      int4 PRIMARY KEY REFERENCES ai.vectorizer ON DELETE CASCADE,
+    source_oid         oid NOT NULL,
+    attnum             int2 NOT NULL,
+    column_name        name NOT NULL
+);
+
 -- Grows with every change that is captured; a dirty key carries the value of its last one.
 CREATE SEQUENCE ai._generation_seq AS int8;
 
@@ -117,5 +126,6 @@ SELECT pg_catalog.pg_extension_config_dump('ai._vectorizer_counters', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._lease', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._lease_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._vectorizer_errors', '');
+SELECT pg_catalog.pg_extension_config_dump('ai._embedding_status', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._generation_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._secret_grant', '');

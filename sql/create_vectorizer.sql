@@ -17,16 +17,19 @@ CREATE FUNCTION ai.create_vectorizer(
     queue_table      name DEFAULT NULL,
     grant_to         name[] DEFAULT NULL,
     enqueue_existing bool DEFAULT true,
-    if_not_exists    bool DEFAULT false
+    if_not_exists    bool DEFAULT false,
+    -- ours
+    status_column    name DEFAULT NULL
 ) RETURNS int4
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT ai._create_vectorizer(
+    SELECT CASE WHEN status_column IS NULL THEN id ELSE ai._keep_embedding_status(id, status_column::text) END
+      FROM ai._create_vectorizer(
         source, name,
         jsonb_strip_nulls(jsonb_build_object(
             'destination', destination, 'loading', loading, 'parsing', parsing, 'embedding', embedding,
             'chunking', chunking, 'indexing', indexing, 'formatting', formatting,
             'scheduling', scheduling, 'processing', processing)),
-        queue_schema::text, queue_table::text, grant_to::text[], enqueue_existing, if_not_exists)
+        queue_schema::text, queue_table::text, grant_to::text[], enqueue_existing, if_not_exists) AS id
 $$;

@@ -43,3 +43,6 @@ $$;
 
 CREATE EVENT TRIGGER autovector_source_dropped ON sql_drop
     EXECUTE FUNCTION ai._source_dropped();
+
+CREATE FUNCTION ai._embedding_status_pending() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'autovector_embedding_status';

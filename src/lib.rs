@@ -19,7 +19,8 @@ extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["boots
 extension_sql_file!(
     "../sql/create_vectorizer.sql",
     name = "create_vectorizer",
-    requires = ["bootstrap", api::vectorizers::_create_vectorizer]
+    requires =
+        ["bootstrap", api::vectorizers::_create_vectorizer, api::record_status::_keep_embedding_status]
 );
 extension_sql_file!(
     "../sql/views.sql",
@@ -27,6 +28,20 @@ extension_sql_file!(
     requires = ["bootstrap", api::status::_vectorizer_counts]
 );
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["views"]);
+extension_sql_file!(
+    "../sql/record_status.sql",
+    name = "record_status",
+    requires = [
+        "bootstrap",
+        "triggers",
+        api::record_status::_track_record_status,
+        api::record_status::_untrack_record_status,
+        api::record_status::_set_min_submitted,
+        api::record_status::_recompute_record_status,
+        api::record_status::_record_progress,
+        api::record_status::_forget_record_status
+    ]
+);
 extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 
 #[pg_guard]

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::store::catalog::{self, Vectorizer};
 use crate::store::completion::{self, Completed, FinishedRow, Outcome};
 use crate::store::queue::{self, Claim, Lease};
+use crate::store::record_status::embedding;
 use crate::store::session::WorkerIdentity;
 use crate::store::transaction::{as_role, transaction};
 use crate::store::{control, failpoint, leases, ownership};
@@ -147,5 +148,6 @@ pub fn reclaim() -> Result<usize> {
 
 /// Puts every failed row whose error matches `error_like` back into the dirty set.
 pub fn retry_failed(v: &Vectorizer, error_like: Option<&str>) -> Result<usize> {
+    embedding::note_failed(v)?;
     as_role(v.queue_owner, || leases::requeue_failed(v, error_like))
 }

@@ -189,7 +189,7 @@ fn check_columns(source: &Relation, config: &VectorizerConfig) -> Result<()> {
 }
 
 /// The columns whose change makes a row dirty, besides the key.
-fn relevant_columns(config: &VectorizerConfig) -> Result<Vec<String>> {
+pub fn relevant_columns(config: &VectorizerConfig) -> Result<Vec<String>> {
     let mut columns = vec![config.loading.column_name.clone()];
     for placeholder in Template::parse(&config.formatting.template)?.placeholders() {
         if placeholder != "chunk" && !columns.iter().any(|column| column == placeholder) {

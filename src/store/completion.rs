@@ -10,6 +10,7 @@ use serde_json::json;
 use super::catalog::{Pgvector, Vectorizer};
 use super::key::{Key, columns_of};
 use super::queue::{Kind, Lease};
+use super::record_status::embedding;
 use super::sql;
 use super::transaction::as_role;
 use super::vectors::{self, Chunk};
@@ -84,6 +85,9 @@ pub fn complete(
         write(v, pgvector, rows, &decided, replace)?;
         Ok(decided)
     })?;
+    let written =
+        rows.iter().zip(&decided).filter(|(_, d)| **d != Decision::Leave && **d != Decision::MakeDirty);
+    embedding::note(v, written.map(|(row, _)| &row.key))?;
     let finished = decided.iter().filter(|d| **d != Decision::Leave && **d != Decision::MakeDirty).count();
     let done = rows.iter().zip(&decided).filter(|(row, d)| **d == Decision::Finish && row.is_done()).count();
     count(v.id, done, usage, rate)?;

@@ -24,6 +24,15 @@ pub fn trigger_name(id: i32) -> String {
     format!("_vectorizer_src_trg_{id}")
 }
 
+/// Keys whose embedding status has to be written, where the vectorizer keeps it.
+pub fn status_queue_name(id: i32) -> String {
+    format!("_vectorizer_q_status_{id}")
+}
+
+pub fn status_queue(id: i32) -> Ident {
+    Ident::qualified("ai", &status_queue_name(id))
+}
+
 /// The dirty set and the failed table, owned by the owner of the source. Left-overs of an
 /// extension that was dropped and created again have the same name and go first.
 pub fn create_queue(id: i32, key: &KeySpec, owner: &str) -> Result<()> {
@@ -54,7 +63,8 @@ fn queue_idents(id: i32) -> (Ident, Ident) {
 
 pub fn drop_queue(id: i32) -> Result<()> {
     let (queue, failed) = queue_idents(id);
-    for (name, ident) in [(queue_name(id), queue), (failed_name(id), failed)] {
+    let status = (status_queue_name(id), status_queue(id));
+    for (name, ident) in [(queue_name(id), queue), (failed_name(id), failed), status] {
         if roles::relation_exists("ai", &name)? {
             sql::execute_once(&format!("DROP TABLE {ident}"))?;
         }
@@ -186,7 +196,7 @@ pub fn create_triggers(id: i32, source: &Relation, key: &KeySpec, relevant: &[St
 
 pub fn drop_triggers(id: i32, source: &Relation) -> Result<()> {
     let name = trigger_name(id);
-    for suffix in ["", "_update", "_delete", "_truncate"] {
+    for suffix in ["", "_update", "_delete", "_truncate", "_pending", "_pending_update"] {
         let trigger = Ident::new(&format!("{name}{suffix}"));
         sql::execute_once(&format!("DROP TRIGGER IF EXISTS {trigger} ON {}", source.ident))?;
     }

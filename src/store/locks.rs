@@ -14,6 +14,9 @@ pub enum Lock {
     Batch = 2,
     /// Serializes the claims of one vectorizer.
     Claim = 3,
+    /// Of a record status rule: shared by sessions that change responses, for their transaction;
+    /// alone for whoever changes the rule.
+    Status = 4,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

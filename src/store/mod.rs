@@ -20,6 +20,7 @@ pub mod locks;
 pub mod nearest;
 pub mod ownership;
 pub mod queue;
+pub mod record_status;
 pub mod registry;
 pub mod roles;
 pub mod secret_grants;

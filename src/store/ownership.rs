@@ -1,7 +1,9 @@
 //! What belongs to a source follows its owner: queue, failed table, store and view.
 
 use super::catalog::Vectorizer;
+use super::ddl::status_queue;
 use super::ident::Ident;
+use super::record_status::embedding;
 use super::sql;
 use crate::error::Result;
 
@@ -21,6 +23,9 @@ pub fn follow_source(v: &Vectorizer) -> Result<()> {
     let mut relations = vec![v.queue.to_string(), v.failed.to_string()];
     if v.column.is_none() {
         relations.push(v.store.ident.to_string());
+    }
+    if embedding::exists(v.id)? {
+        relations.push(status_queue(v.id).to_string());
     }
     for relation in relations {
         sql::execute_once(&format!("ALTER TABLE {relation} OWNER TO {owner}"))?;

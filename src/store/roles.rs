@@ -100,3 +100,14 @@ pub fn existing(roles: &[String]) -> Result<Vec<String>> {
 fn exists(statement: &str, args: &[pgrx::datum::DatumWithOid<'_>]) -> Result<bool> {
     Ok(sql::query_one(statement, args, |row| row.value(1))?.unwrap_or(false))
 }
+
+/// True when `role` has all rights of `other`.
+pub fn acts_as(role: pg_sys::Oid, other: pg_sys::Oid) -> bool {
+    // SAFETY: plain look-ups in the role caches.
+    unsafe { pg_sys::superuser_arg(role) || pg_sys::has_privs_of_role(role, other) }
+}
+
+/// A name as one writes it in SQL.
+pub fn quoted(name: &str) -> String {
+    super::ident::Ident::new(name).to_string()
+}

@@ -98,9 +98,46 @@ pub fn as_role<T>(role: pg_sys::Oid, body: impl FnOnce() -> Result<T>) -> Result
     with_role(role, pg_sys::SECURITY_RESTRICTED_OPERATION as i32, body)
 }
 
-/// Runs `body` with the rights of the extension's owner: for autovector's own tables.
+/// Runs `body` with the rights of a table's owner, as PostgreSQL does for the actions of foreign
+/// keys: policies of the owner's own tables do not filter, also where they are forced.
+pub fn as_table_owner<T>(role: pg_sys::Oid, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_role(role, pg_sys::SECURITY_NOFORCE_RLS as i32, body)
+}
+
+/// Runs `body` with the rights of the extension's owner: for autovector's own tables. Users
+/// call this in their sessions, so nothing is looked for in their search_path.
 pub fn as_extension_owner<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    with_role(extension_owner()?, 0, body)
+    pinned(|| with_role(extension_owner()?, 0, body))
+}
+
+/// Runs `body` with nothing but PostgreSQL's own schema on the search_path.
+pub fn pinned<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_search_path("pg_catalog, pg_temp", body)
+}
+
+/// Runs `body` with another search_path.
+pub fn with_search_path<T>(path: &str, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let path = std::ffi::CString::new(path).expect("a search_path has no NUL");
+    // SAFETY: both strings are NUL-terminated; the level is closed below, or by the abort of the
+    // (sub)transaction when an ERROR skips that.
+    let level = unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            path.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        level
+    };
+    let result = body();
+    // SAFETY: as above.
+    unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    result
 }
 
 fn with_role<T>(role: pg_sys::Oid, flag: i32, body: impl FnOnce() -> Result<T>) -> Result<T> {

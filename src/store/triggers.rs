@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::capture;
+use super::{capture, record_status};
 
 macro_rules! entry_point {
     ($name:ident, $finfo:ident, $body:expr) => {
@@ -26,6 +26,8 @@ macro_rules! entry_point {
 
 entry_point!(autovector_capture_row, pg_finfo_autovector_capture_row, capture::capture_row);
 entry_point!(autovector_capture_truncate, pg_finfo_autovector_capture_truncate, capture::capture_truncate);
+entry_point!(autovector_embedding_status, pg_finfo_autovector_embedding_status, record_status::make_pending);
+entry_point!(autovector_record_status, pg_finfo_autovector_record_status, record_status::fire);
 entry_point!(autovector_unchanged, pg_finfo_autovector_unchanged, unchanged);
 
 unsafe extern "C-unwind" {

@@ -2,13 +2,15 @@
 //!
 //! DROP DATABASE, its renaming and its use as a template fail while anybody is connected, so our
 //! processes leave first. TRUNCATE of a single partition fires no trigger of the partitioned
-//! source, so it is refused instead of leaving vectors of rows that are gone.
+//! source, so it is refused instead of leaving vectors of rows that are gone. Partitions of
+//! responses that come or go change the status of records.
 
 use std::ffi::{CStr, c_char};
 
 use pgrx::{pg_guard, pg_sys};
 
 use super::flush::raise;
+use super::record_status::partitions;
 use super::{catalog, sql, wake};
 use crate::error::{Error, Kind, Result};
 
@@ -45,6 +47,7 @@ unsafe extern "C-unwind" fn utility(
         if (*(*statement).utilityStmt).type_ == pg_sys::NodeTag::T_TruncateStmt {
             raise(refuse_partitions((*statement).utilityStmt.cast()));
         }
+        let watched = raise(partitions::before((*statement).utilityStmt));
         match PREVIOUS {
             Some(previous) => pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
                 previous(
@@ -68,6 +71,11 @@ unsafe extern "C-unwind" fn utility(
                 destination,
                 completion,
             ),
+        }
+        if !watched.is_empty() {
+            // What the command did has to be visible.
+            pg_sys::CommandCounterIncrement();
+            raise(partitions::after(watched));
         }
         // A dropped database is still listed until this transaction commits; its withdrawal
         // outlasts that.

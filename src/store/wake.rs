@@ -25,6 +25,8 @@ struct Slot {
     /// Since then (microseconds since 2000) the scheduler waits for the place of a worker; 0: it
     /// does not.
     waiting_since: AtomicI64,
+    /// A commit has noted keys for deferred record status.
+    status_noted: AtomicBool,
     /// Until then (microseconds since 2000) no process of ours may be in the database.
     withdrawn_until: AtomicI64,
     scheduler: AtomicUsize,
@@ -50,6 +52,7 @@ impl Default for Shared {
                 went_home: AtomicBool::new(false),
                 short_of_places: AtomicBool::new(false),
                 waiting_since: AtomicI64::new(0),
+                status_noted: AtomicBool::new(false),
                 withdrawn_until: AtomicI64::new(0),
                 scheduler: AtomicUsize::new(0),
                 workers: std::array::from_fn(|_| AtomicUsize::new(0)),
@@ -129,6 +132,30 @@ pub fn changed(database: pg_sys::Oid) {
 /// True once for each time that changes were announced.
 pub fn take_changed(database: pg_sys::Oid) -> bool {
     slot(database).is_some_and(|slot| slot.changed.swap(false, Ordering::AcqRel))
+}
+
+/// Says that keys were noted for deferred record status: wakes the scheduler alone. Called after a
+/// commit, so it must not fail and does not.
+pub fn status_noted(database: pg_sys::Oid) {
+    if !preloaded() {
+        return;
+    }
+    let shared = SHARED.get();
+    match slot_for(database) {
+        Some(slot) => {
+            slot.status_noted.store(true, Ordering::Release);
+            if !set_latch(&slot.scheduler) {
+                slot.changed.store(true, Ordering::Release);
+                set_latch(&shared.launcher);
+            }
+        }
+        None => drop(set_latch(&shared.launcher)),
+    }
+}
+
+/// True once for each time that keys were noted.
+pub fn take_status_noted(database: pg_sys::Oid) -> bool {
+    slot(database).is_some_and(|slot| slot.status_noted.swap(false, Ordering::AcqRel))
 }
 
 /// Gives the slot of a dropped database back.

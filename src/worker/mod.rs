@@ -8,6 +8,7 @@ mod launcher;
 mod process;
 mod runner;
 mod scheduler;
+mod status_keeper;
 mod threads;
 
 pub use launcher::init;

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use super::process;
 use crate::error::Result;
-use crate::services::{chores, indexing, ingest};
+use crate::services::{chores, indexing, ingest, record_status};
 use crate::settings::Settings;
 use crate::store::transaction::transaction;
 use crate::store::wake::{self, Role};
@@ -32,6 +32,7 @@ struct Scheduler {
     indexer: Option<DynamicBackgroundWorker>,
     housekeeper: Option<DynamicBackgroundWorker>,
     housekept: Option<Instant>,
+    status_keeper: Option<DynamicBackgroundWorker>,
     last_start: Option<Instant>,
     /// Workers that ended within a second of their start, one after the other.
     failures: u32,
@@ -61,6 +62,7 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
         indexer: None,
         housekeeper: None,
         housekept: None,
+        status_keeper: None,
         last_start: None,
         failures: 0,
         told_short: false,
@@ -73,6 +75,9 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
         process::reload_settings();
         let settings = Settings::now();
         scheduler.bury();
+        if wake::take_status_noted(database) || scheduler.keeper_left_notes() {
+            scheduler.keep_status();
+        }
         // Workers hear of commits themselves; while there is one, the scheduler keeps its hours.
         if scheduler.workers.is_empty() || Instant::now() >= next_look {
             let rest = if scheduler.fruitless { FRUITLESS_PAUSE } else { MIN_PAUSE };
@@ -118,6 +123,9 @@ impl Scheduler {
             wake::wake_workers(self.database);
         }
         self.build_index();
+        if transaction(record_status::is_due)? {
+            self.keep_status();
+        }
         Ok(Some(pause.min(self.do_chores(settings)?)))
     }
 
@@ -194,6 +202,27 @@ impl Scheduler {
             Ok(None) => {}
             Err(error) => pgrx::log!("autovector scheduler: {error}"),
         }
+    }
+
+    /// Has the notes of deferred record status applied; a keeper that lives looks for them itself.
+    fn keep_status(&mut self) {
+        if !self.status_keeper.as_ref().is_some_and(process::is_alive) {
+            self.status_keeper = process::start(
+                "autovector status keeper",
+                "autovector_status_keeper_main",
+                self.database,
+                &self.name,
+            );
+        }
+    }
+
+    /// True when the keeper has ended and notes came meanwhile.
+    fn keeper_left_notes(&mut self) -> bool {
+        if self.status_keeper.as_ref().is_none_or(process::is_alive) {
+            return false;
+        }
+        self.status_keeper = None;
+        transaction(record_status::is_due).unwrap_or(false)
     }
 
     /// Has the chores done that are due; returns the time to the next ones. Chores that fail

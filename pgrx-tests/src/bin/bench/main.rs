@@ -10,6 +10,7 @@ mod latency;
 mod local_model;
 mod memory;
 mod options;
+mod record_status;
 mod report;
 mod statements;
 mod stats;
@@ -87,6 +88,12 @@ const CASES: &[Case] = &[
         about: "200,000 changed rows: is the end as fast as the beginning?",
         usual: true,
         run: drain::run,
+    },
+    Case {
+        name: "record-status",
+        about: "what a record status rule adds to changes of responses",
+        usual: true,
+        run: record_status::run,
     },
 ];
 
