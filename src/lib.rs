@@ -26,6 +26,18 @@ extension_sql_file!(
     name = "views",
     requires = ["bootstrap", api::status::_vectorizer_counts]
 );
+extension_sql_file!(
+    "../sql/backup.sql",
+    name = "backup",
+    requires = [
+        "bootstrap",
+        api::backup::backup_vector_tables,
+        api::backup::restore_vector_tables,
+        api::backup::verify_backup,
+        api::backup::delete_backup,
+        api::backup::_list_backups
+    ]
+);
 extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 
 #[pg_guard]

@@ -52,7 +52,8 @@ pub fn describe(caught: &CaughtError) -> Error {
         | CaughtError::ErrorReport(report)
         | CaughtError::RustPanic { ereport: report, .. } => report,
     };
-    let error = Error::new(Kind::Database(report.sql_error_code()), report.message());
+    let mut error = Error::new(Kind::Database(report.sql_error_code()), report.message());
+    error.detail = report.detail().map(str::to_owned);
     match report.hint() {
         Some(hint) => error.hint(hint),
         None => error,
@@ -69,6 +70,12 @@ pub fn as_role<T>(role: pg_sys::Oid, body: impl FnOnce() -> Result<T>) -> Result
 /// Runs `body` with the rights of the extension's owner: for autovector's own tables.
 pub fn as_extension_owner<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     with_role(extension_owner()?, 0, body)
+}
+
+/// Runs `body` as the bootstrap superuser: for what PostgreSQL keeps from everybody else, after
+/// the caller's own rights have been checked.
+pub fn as_superuser<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_role(pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID), 0, body)
 }
 
 fn with_role<T>(role: pg_sys::Oid, flag: i32, body: impl FnOnce() -> Result<T>) -> Result<T> {

@@ -1,0 +1,1 @@
+//! Damaged backups are named as such and refused.

@@ -1,0 +1,7 @@
+//! Backups that nobody has to doubt: what is written loads again to the bit, what is emptied was
+//! saved before, and what is damaged is refused.
+
+mod corruption;
+mod round_trip;
+mod stage;
+mod truncate;

@@ -1,0 +1,43 @@
+-- Backups of vector tables: who made what, what is to be made, what people see. The files
+-- themselves say what a backup holds; these tables say what only the database knows.
+
+-- One row for each backup that was made in this database. `truncated` commits together with the
+-- TRUNCATE that it speaks of.
+CREATE TABLE ai._backup (
+    id         uuid PRIMARY KEY,
+    name       text NOT NULL,
+    made_by    regrole NOT NULL,
+    made_at    timestamptz NOT NULL DEFAULT now(),
+    truncated  bool NOT NULL,
+    by_policy  bool NOT NULL
+);
+
+SELECT pg_catalog.pg_extension_config_dump('ai._backup', '');
+
+CREATE FUNCTION ai.list_backups(
+    OUT backup text, OUT task_id text, OUT made_at timestamptz, OUT database text, OUT tables text[], OUT row_count int8,
+    OUT bytes int8, OUT format text, OUT compression text, OUT complete bool, OUT truncated bool, OUT by_policy bool,
+    OUT made_by text
+) RETURNS SETOF record
+    LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT l.backup, l.task_id, (l.manifest->>'started_at')::timestamptz, l.manifest #>> '{server,database}',
+           (SELECT array_agg(format('%I.%I', t->>'schema', t->>'name')) FROM jsonb_array_elements(l.manifest->'tables') t),
+           (SELECT sum((t->>'rows')::int8)::int8 FROM jsonb_array_elements(l.manifest->'tables') t),
+           l.bytes, l.manifest->>'format', l.manifest->>'compression', l.complete, l.truncated, l.by_policy, l.made_by
+      FROM ai._list_backups() l
+     ORDER BY 3, 1
+$$;
+
+-- Backups fill a disk of the server and read what is on it: a superuser says who may.
+REVOKE EXECUTE ON FUNCTION ai.backup_vector_tables, ai.restore_vector_tables, ai.verify_backup, ai.list_backups,
+    ai._list_backups, ai.delete_backup FROM PUBLIC;
+
+COMMENT ON TABLE ai._backup IS 'Who made which backup in this database, and whether its tables were emptied after it';
+COMMENT ON FUNCTION ai.backup_vector_tables IS 'Writes vector tables into files below autovector.backup_directory, durably; can empty them afterwards';
+COMMENT ON FUNCTION ai.restore_vector_tables IS 'Loads a backup into its tables, verified first, all of it or nothing';
+COMMENT ON FUNCTION ai.verify_backup IS 'Reads a whole backup and names every fault';
+COMMENT ON FUNCTION ai.list_backups IS 'The backups that the caller may see, oldest first';
+COMMENT ON FUNCTION ai.delete_backup IS 'Deletes a backup';
+COMMENT ON FUNCTION ai._list_backups() IS 'Behind ai.list_backups';

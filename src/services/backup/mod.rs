@@ -1,0 +1,11 @@
+//! Backups of vector tables: making them, looking at them, loading them, deleting them. A file is
+//! durable before anything depends on it, and no table is emptied whose rows were not read back
+//! from the disk.
+
+pub mod catalog;
+mod directory;
+mod errors;
+pub mod make;
+mod report;
+pub mod restore;
+mod sink;
