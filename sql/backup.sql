@@ -30,11 +30,32 @@ AS $$
      ORDER BY 3, 1
 $$;
 
+-- Who makes or loads a backup holds an advisory lock in autovector's number space (kind 9).
+CREATE VIEW ai.backup_progress AS
+SELECT l.pid,
+       a.query_start AS started_at,
+       CASE WHEN p.command IS NULL THEN 'reading back or waiting' WHEN p.command = 'COPY TO' THEN 'copying' ELSE 'loading' END AS phase,
+       p.relid::regclass AS "table",
+       p.tuples_processed AS rows_done,
+       nullif(c.reltuples, -1)::int8 AS rows_estimated,
+       p.bytes_processed AS bytes_done,
+       CASE WHEN p.command = 'COPY TO' AND c.reltuples > 0
+            THEN round(least(100, 100 * p.tuples_processed / c.reltuples)::numeric, 1) END AS percent
+  FROM (SELECT DISTINCT pid FROM pg_catalog.pg_locks
+         WHERE locktype = 'advisory' AND objsubid = 167 AND classid = 9
+           AND database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())) l
+  LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+  LEFT JOIN pg_catalog.pg_stat_progress_copy p ON p.pid = l.pid
+  LEFT JOIN pg_catalog.pg_class c ON c.oid = p.relid;
+
+GRANT SELECT ON ai.backup_progress TO PUBLIC;
+
 -- Backups fill a disk of the server and read what is on it: a superuser says who may.
 REVOKE EXECUTE ON FUNCTION ai.backup_vector_tables, ai.restore_vector_tables, ai.verify_backup, ai.list_backups,
     ai._list_backups, ai.delete_backup FROM PUBLIC;
 
 COMMENT ON TABLE ai._backup IS 'Who made which backup in this database, and whether its tables were emptied after it';
+COMMENT ON VIEW ai.backup_progress IS 'What each process that makes or loads a backup is doing';
 COMMENT ON FUNCTION ai.backup_vector_tables IS 'Writes vector tables into files below autovector.backup_directory, durably; can empty them afterwards';
 COMMENT ON FUNCTION ai.restore_vector_tables IS 'Loads a backup into its tables, verified first, all of it or nothing';
 COMMENT ON FUNCTION ai.verify_backup IS 'Reads a whole backup and names every fault';

@@ -14,6 +14,9 @@ pub enum Lock {
     Batch = 2,
     /// Serializes the claims of one vectorizer.
     Claim = 3,
+    /// Held in share mode by whoever makes or loads a backup, for no vectorizer (0): it says so to
+    /// who watches.
+    Backup = 9,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

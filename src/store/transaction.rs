@@ -13,14 +13,30 @@ use crate::error::{Error, Kind, Result};
 /// Runs `body` in a transaction of its own: committed when it returns Ok, aborted when it
 /// returns Err, raises an ERROR or panics. For background workers only.
 pub fn transaction<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    transaction_on(None, body)
+}
+
+/// The same; with `snapshot`, one that another process exported, it sees what that one sees.
+pub fn transaction_on<T>(
+    snapshot: Option<&std::ffi::CStr>,
+    body: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     // SAFETY: called outside a transaction on the worker's main thread; the calls are the ones
     // that PostgreSQL's own workers make around a unit of work, in the same order.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
     }
     let result = PgTryBuilder::new(AssertUnwindSafe(|| {
+        // SAFETY: in a transaction that has taken no snapshot yet. The level is what SET
+        // TRANSACTION would set; the next transaction begins with the default again.
+        unsafe {
+            if let Some(name) = snapshot {
+                pg_sys::XactIsoLevel = pg_sys::XACT_REPEATABLE_READ as i32;
+                pg_sys::ImportSnapshot(name.as_ptr());
+            }
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        }
         let result = body();
         if result.is_ok() {
             // SAFETY: pairs with the calls above.

@@ -89,3 +89,8 @@ pub fn create(folder: &Folder, file: &str, claim: bool) -> Result<Option<File>> 
         Err(error) => Err(error),
     }
 }
+
+/// Removes a temporary file of an unfinished backup.
+pub fn discard(folder: &Folder, file: &str) -> Result<()> {
+    folder.remove(&format!("{file}{}", names::TEMPORARY))
+}

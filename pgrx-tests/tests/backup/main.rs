@@ -2,6 +2,10 @@
 //! saved before, and what is damaged is refused.
 
 mod corruption;
+mod crash;
+mod directories;
+mod parallel;
 mod round_trip;
 mod stage;
+mod stores;
 mod truncate;

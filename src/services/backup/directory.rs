@@ -52,6 +52,9 @@ pub fn folder(root: &Root, task: Option<&str>) -> Result<Folder> {
         Some(task) if matches!(error, autovector_backup::Error::Missing(_)) => {
             Error::from(error).hint(format!("Create the directory \"{task}\" in autovector.backup_directory first."))
         }
+        _ if matches!(error, autovector_backup::Error::Missing(_)) => {
+            Error::from(error).hint("It has to be a directory, and no symbolic link.")
+        }
         _ => Error::from(error),
     })?)
 }

@@ -2,9 +2,9 @@
 //! the files durable, read back and counted, the manifest last; and only then, in the same
 //! transaction, are tables emptied.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use autovector_backup::draft::{self, Draft};
+use autovector_backup::draft::Draft;
 use autovector_backup::folder::Folder;
 use autovector_backup::manifest::{self, DataFile, Manifest};
 use autovector_backup::names::{self, Compression, Format};
@@ -13,13 +13,15 @@ use serde_json::Value;
 
 use super::errors::explained;
 use super::report::{self, Emptied, Saved};
-use super::sink::{Sink, Trouble};
+use super::sink::Trouble;
+use super::copying::{self, Shape};
 use super::directory;
 use crate::error::{Error, Kind, Result};
 use crate::store::backup::pins::Pins;
 use crate::store::backup::snapshot::{self, Frozen};
 use crate::store::backup::tables::{self, BackupTable, Strength};
 use crate::store::backup::{ledger, server};
+use crate::store::locks::{self, Lock, Mode};
 
 /// Where LangChain keeps its vectors.
 const LANGCHAIN: [&str; 2] = ["langchain_pg_collection", "langchain_pg_embedding"];
@@ -40,13 +42,6 @@ pub struct Request {
     pub by_policy: bool,
 }
 
-/// How rows are written.
-struct Shape {
-    format: Format,
-    compression: Compression,
-    encoding: String,
-}
-
 /// Makes a backup and returns its report.
 pub fn make(request: &Request) -> Result<Value> {
     let trouble = Trouble::default();
@@ -56,6 +51,11 @@ pub fn make(request: &Request) -> Result<Value> {
 fn run(request: &Request, trouble: &Trouble) -> Result<Value> {
     let began = Instant::now();
     let started = directory::now();
+    let mut processes = request.parallel as usize;
+    if processes > 1 && !snapshot::can_export() {
+        pgrx::notice!("the backup is made by one process, because its transaction has written or has a savepoint");
+        processes = 1;
+    }
     let mut shape = check(request)?;
     if request.connection.is_some() {
         return Err(Error::new(Kind::Unsupported, "db_connection is not supported yet")
@@ -74,6 +74,7 @@ fn run(request: &Request, trouble: &Trouble) -> Result<Value> {
     let emptied = to_empty(&tables, request)?;
     check_rights(&tables, &emptied)?;
     let strength = if request.truncate { Strength::KeepWriters } else { Strength::Read };
+    locks::wait_for_transaction(0, Lock::Backup, Mode::Share);
     tables::lock(&tables, strength)?;
     let tables = tables::recheck(&tables)?;
     check_rights(&tables, &emptied)?;
@@ -81,27 +82,30 @@ fn run(request: &Request, trouble: &Trouble) -> Result<Value> {
     let frozen = Frozen::take();
     let (seen, lsn) = server::position(&frozen)?;
     let draft = Draft::reserve(&folder, started)?;
-    let names: Vec<(&str, &str)> = tables.iter().map(|t| (t.schema.as_str(), t.name.as_str())).collect();
-    let bases = names::bases(&names);
+    let plan = copying::plan(&tables, draft.stamp(), &shape, processes);
+    let copied = copying::copy_all(&frozen, &tables, &plan, &draft, &shape, processes, trouble)?;
     let mut written = Vec::with_capacity(tables.len());
     let mut saved = Vec::with_capacity(tables.len());
-    for (table, base) in tables.iter().zip(&bases) {
-        let copying = Instant::now();
-        let file = copy(&frozen, table, base, &draft, &shape, trouble)?;
+    for (number, table) in tables.iter().enumerate() {
+        let parts = plan.iter().zip(&copied).filter(|(part, _)| part.table == number);
+        let parts: Vec<(DataFile, Duration)> = parts
+            .map(|(part, done)| (part.file(done), Duration::from_millis(done.milliseconds)))
+            .collect();
+        let rows = parts.iter().map(|(file, _)| file.rows).sum();
         saved.push(Saved {
             name: shown(table, &tables),
-            rows: file.rows,
-            bytes: file.bytes,
-            files: vec![folder.path().join(&file.name).display().to_string()],
-            took: copying.elapsed(),
+            rows,
+            bytes: parts.iter().map(|(file, _)| file.bytes).sum(),
+            files: parts.iter().map(|(file, _)| folder.path().join(&file.name).display().to_string()).collect(),
+            took: parts.iter().map(|(_, took)| *took).max().unwrap_or_default(),
         });
         written.push(manifest::Table {
             schema: table.schema.clone(),
             name: table.name.clone(),
             columns: table.columns.clone(),
-            rows: file.rows,
+            rows,
             vectorizer: table.vectorizer.as_ref().map(|(_, name)| name.clone()),
-            files: vec![file],
+            files: parts.into_iter().map(|(file, _)| file).collect(),
         });
     }
     let manifest = Manifest {
@@ -266,22 +270,6 @@ fn check_rights(tables: &[BackupTable], emptied: &[BackupTable]) -> Result<()> {
         tables::require(table, "TRUNCATE")?;
     }
     Ok(())
-}
-
-fn copy(
-    frozen: &Frozen,
-    table: &BackupTable,
-    base: &str,
-    draft: &Draft,
-    shape: &Shape,
-    trouble: &Trouble,
-) -> Result<DataFile> {
-    let name = names::data_file(base, draft.stamp(), None, shape.format, shape.compression);
-    let file = draft::create(draft.folder(), &name, false)?.expect("nobody else makes it");
-    let sink = Sink::start(file, shape.compression, trouble)?;
-    let rows = frozen.copy_to(table, None, shape.format, &shape.encoding, sink.descriptor())?;
-    let written = sink.finish()?;
-    Ok(DataFile { name, bytes: written.bytes, sha256: written.sha256, rows })
 }
 
 /// Reads every file again before anything depends on it.

@@ -3,6 +3,7 @@
 //! from the disk.
 
 pub mod catalog;
+pub mod copying;
 mod directory;
 mod errors;
 pub mod make;

@@ -20,6 +20,7 @@ use crate::store::backup::{indexes, snapshot, vectorizers};
 use crate::store::catalog::Vectorizer;
 use crate::store::ident::Ident;
 use crate::store::latch;
+use crate::store::locks::{self, Lock};
 
 /// Blocks between the reading thread and COPY.
 const AHEAD: usize = 4;
@@ -85,6 +86,7 @@ fn run(name: &str, mode: Mode) -> Result<Value> {
         _ => return Err(damaged(&name.to_string(), &verdict.faults)),
     };
     let _pins = Pins::set(&manifest.server.encoding);
+    locks::wait_for_transaction(0, Lock::Backup, locks::Mode::Share);
     let mut targets = targets(&manifest)?;
     for target in &mut targets {
         if let Some((id, _)) = &target.table.vectorizer {

@@ -3,9 +3,11 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::PipeWriter;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -35,6 +37,21 @@ pub struct Sink {
     result: Receiver<autovector_backup::Result<Written>>,
     thread: Option<JoinHandle<()>>,
     trouble: Trouble,
+    stop: Arc<AtomicBool>,
+}
+
+/// A pipe whose end is not waited for: after an error PostgreSQL keeps its own descriptor of it
+/// open until the transaction has been aborted.
+struct Stoppable {
+    pipe: PipeReader,
+    stop: Arc<AtomicBool>,
+}
+
+impl Read for Stoppable {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.pipe.read(bytes)?;
+        if self.stop.load(Ordering::Acquire) { Err(io::Error::other("stopped")) } else { Ok(count) }
+    }
 }
 
 impl Sink {
@@ -45,6 +62,8 @@ impl Sink {
         // Larger than the default, so that neither end waits for every row. Not vital.
         stream::widen(&pipe);
         let (sender, result) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let reader = Stoppable { pipe: reader, stop: stop.clone() };
         let thread = latch::with_signals_blocked(|| {
             std::thread::Builder::new().name("backup writer".to_owned()).spawn(move || {
                 // Nobody listens any more after an error.
@@ -52,7 +71,7 @@ impl Sink {
             })
         })
         .map_err(failed)?;
-        Ok(Sink { pipe: Some(pipe), result, thread: Some(thread), trouble: trouble.clone() })
+        Ok(Sink { pipe: Some(pipe), result, thread: Some(thread), trouble: trouble.clone(), stop })
     }
 
     /// The descriptor that COPY writes to.
@@ -79,12 +98,15 @@ impl Sink {
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        // The end of the stream ends the thread; its file is removed afterwards.
-        self.pipe = None;
+        self.stop.store(true, Ordering::Release);
+        if let Some(mut pipe) = self.pipe.take() {
+            // Wakes the thread from its wait for more; where it has ended, there is nobody to wake.
+            let _ = pipe.write(&[0]);
+        }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        if let Ok(Err(error)) = self.result.try_recv() {
+        if let Ok(Err(error @ autovector_backup::Error::Io { code: Some(_), .. })) = self.result.try_recv() {
             self.trouble.set(error.into());
         }
     }

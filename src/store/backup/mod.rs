@@ -2,6 +2,7 @@
 //! the ledger of what was made. Files are not its business; it reads and writes descriptors.
 
 pub mod columns;
+pub mod helpers;
 pub mod indexes;
 pub mod ledger;
 pub mod load;

@@ -153,8 +153,9 @@ pub fn may_write() -> bool {
     unsafe { !pg_sys::XactReadOnly && !pg_sys::RecoveryInProgress() }
 }
 
-/// True while other processes can read what this transaction sees: it has written nothing, and
-/// it is not in a savepoint.
+/// True where other processes can be shown what this transaction sees: it has written nothing,
+/// and it is not in a savepoint. To be asked first of all: the statements of a backup take a
+/// transaction id too, though they write nothing that it has to see.
 pub fn can_export() -> bool {
     // SAFETY: plain reads of backend state.
     unsafe {

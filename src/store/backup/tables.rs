@@ -148,6 +148,14 @@ pub fn lock(tables: &[BackupTable], strength: Strength) -> Result<()> {
     Ok(())
 }
 
+/// Locks the tables against being changed, or fails at once.
+pub fn lock_at_once(tables: &[BackupTable]) -> Result<()> {
+    for table in tables {
+        sql::execute_once(&format!("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT", table.scan()))?;
+    }
+    Ok(())
+}
+
 /// Looks at locked tables again. Errors: one is no longer what it was.
 pub fn recheck(tables: &[BackupTable]) -> Result<Vec<BackupTable>> {
     let mut again = Vec::with_capacity(tables.len());
