@@ -12,7 +12,26 @@ CREATE TABLE ai._backup (
     by_policy  bool NOT NULL
 );
 
+-- The standing order of this database: at most one row.
+CREATE TABLE ai._backup_policy (
+    one         bool PRIMARY KEY DEFAULT true CHECK (one),
+    every       interval NOT NULL CHECK (every > interval '0'),
+    keep_last   int4 CHECK (keep_last > 0),
+    keep_for    interval CHECK (keep_for > interval '0'),
+    made_by     regrole NOT NULL,
+    search_path text NOT NULL,
+    next_at     timestamptz NOT NULL,
+    last_at     timestamptz,
+    last_backup text,
+    last_error  text
+);
+
+CREATE VIEW ai.backup_policy AS
+SELECT every, keep_last, keep_for, made_by::text AS made_by, next_at, last_at, last_backup, last_error
+  FROM ai._backup_policy;
+
 SELECT pg_catalog.pg_extension_config_dump('ai._backup', '');
+SELECT pg_catalog.pg_extension_config_dump('ai._backup_policy', '');
 
 CREATE FUNCTION ai.list_backups(
     OUT backup text, OUT task_id text, OUT made_at timestamptz, OUT database text, OUT tables text[], OUT row_count int8,
@@ -27,7 +46,7 @@ AS $$
            (SELECT sum((t->>'rows')::int8)::int8 FROM jsonb_array_elements(l.manifest->'tables') t),
            l.bytes, l.manifest->>'format', l.manifest->>'compression', l.complete, l.truncated, l.by_policy, l.made_by
       FROM ai._list_backups() l
-     ORDER BY 3, 1
+     ORDER BY 3, l.manifest->>'id', 1
 $$;
 
 -- Who makes or loads a backup holds an advisory lock in autovector's number space (kind 9).
@@ -52,7 +71,7 @@ GRANT SELECT ON ai.backup_progress TO PUBLIC;
 
 -- Backups fill a disk of the server and read what is on it: a superuser says who may.
 REVOKE EXECUTE ON FUNCTION ai.backup_vector_tables, ai.restore_vector_tables, ai.verify_backup, ai.list_backups,
-    ai._list_backups, ai.delete_backup FROM PUBLIC;
+    ai._list_backups, ai.delete_backup, ai.set_backup_policy FROM PUBLIC;
 
 COMMENT ON TABLE ai._backup IS 'Who made which backup in this database, and whether its tables were emptied after it';
 COMMENT ON VIEW ai.backup_progress IS 'What each process that makes or loads a backup is doing';
@@ -62,3 +81,6 @@ COMMENT ON FUNCTION ai.verify_backup IS 'Reads a whole backup and names every fa
 COMMENT ON FUNCTION ai.list_backups IS 'The backups that the caller may see, oldest first';
 COMMENT ON FUNCTION ai.delete_backup IS 'Deletes a backup';
 COMMENT ON FUNCTION ai._list_backups() IS 'Behind ai.list_backups';
+COMMENT ON FUNCTION ai.set_backup_policy IS 'Has backups made at regular hours and old ones deleted; NULL ends it';
+COMMENT ON TABLE ai._backup_policy IS 'The standing order for backups';
+COMMENT ON VIEW ai.backup_policy IS 'The standing order for backups, and how it went last';

@@ -35,6 +35,7 @@ extension_sql_file!(
         api::backup::restore_vector_tables,
         api::backup::verify_backup,
         api::backup::delete_backup,
+        api::backup::set_backup_policy,
         api::backup::_list_backups
     ]
 );

@@ -3,11 +3,11 @@
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::{JsonB, name};
+use pgrx::{JsonB, datum::Interval, name};
 
 use crate::error::Error;
 use crate::services::backup::make::{self, Request};
-use crate::services::backup::{catalog, restore};
+use crate::services::backup::{catalog, policy, restore};
 
 #[pg_extern(volatile)]
 #[allow(clippy::too_many_arguments)]
@@ -53,6 +53,15 @@ pub fn verify_backup(backup: Option<&str>) -> Result<JsonB, ErrorReport> {
 #[search_path(pg_catalog, pg_temp)]
 pub fn delete_backup(backup: Option<&str>) -> Result<(), ErrorReport> {
     Ok(catalog::delete(named(backup)?)?)
+}
+
+#[pg_extern(volatile)]
+pub fn set_backup_policy(
+    every: Option<Interval>,
+    keep_last: default!(Option<i32>, "NULL"),
+    keep_for: default!(Option<Interval>, "NULL"),
+) -> Result<(), ErrorReport> {
+    Ok(policy::set(every, keep_last, keep_for)?)
 }
 
 fn named(backup: Option<&str>) -> Result<&str, Error> {

@@ -19,6 +19,8 @@ pub struct Manifest {
     pub id: String,
     pub made_by: String,
     pub server: Server,
+    /// Seconds since 1970.
+    pub started: u64,
     pub started_at: String,
     pub finished_at: String,
     /// Transactions that the backup sees, as `pg_current_snapshot()` writes them.
@@ -149,6 +151,7 @@ pub(crate) mod tests {
                 pgvector: Some("0.8.0".to_owned()),
                 remote: false,
             },
+            started: 1_767_323_045,
             started_at: "2026-01-02T03:04:05Z".to_owned(),
             finished_at: "2026-01-02T03:04:06Z".to_owned(),
             snapshot: "1:1:".to_owned(),

@@ -5,6 +5,7 @@ mod corruption;
 mod crash;
 mod directories;
 mod parallel;
+mod policy;
 mod round_trip;
 mod stage;
 mod stores;

@@ -114,6 +114,7 @@ fn run(request: &Request, trouble: &Trouble) -> Result<Value> {
         id: uuid::Uuid::now_v7().to_string(),
         made_by: concat!("autovector ", env!("CARGO_PKG_VERSION")).to_owned(),
         server: server::identity(&shape.encoding)?,
+        started,
         started_at: names::timestamp(started),
         finished_at: names::timestamp(directory::now()),
         snapshot: seen,

@@ -7,6 +7,7 @@ pub mod copying;
 mod directory;
 mod errors;
 pub mod make;
+pub mod policy;
 mod report;
 pub mod restore;
 mod sink;

@@ -7,6 +7,7 @@ pub mod indexes;
 pub mod ledger;
 pub mod load;
 pub mod pins;
+pub mod policy;
 pub mod server;
 pub mod snapshot;
 pub mod tables;

@@ -33,6 +33,15 @@ impl Pins {
         set("client_encoding", encoding);
         Pins { level }
     }
+
+    /// For a backup that nobody waits for: what names mean, and that locks are waited for.
+    pub fn unattended(search_path: &str) -> Pins {
+        // SAFETY: as above.
+        let level = unsafe { pg_sys::NewGUCNestLevel() };
+        set("search_path", search_path);
+        set("lock_timeout", "60s");
+        Pins { level }
+    }
 }
 
 impl Drop for Pins {
