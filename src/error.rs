@@ -127,7 +127,9 @@ impl From<ConfigError> for Error {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Config { message, hint } => Error { kind: Kind::InvalidParameter, message, hint, detail: None },
+            Failure::Config { message, hint } => {
+                Error { kind: Kind::InvalidParameter, message, hint, detail: None }
+            }
             Failure::Input { message } => Error::invalid(message),
             Failure::Request { message, .. } => Error::new(Kind::Provider, message),
         }

@@ -17,10 +17,7 @@ pub fn transaction<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// The same; with `snapshot`, one that another process exported, it sees what that one sees.
-pub fn transaction_on<T>(
-    snapshot: Option<&std::ffi::CStr>,
-    body: impl FnOnce() -> Result<T>,
-) -> Result<T> {
+pub fn transaction_on<T>(snapshot: Option<&std::ffi::CStr>, body: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: called outside a transaction on the worker's main thread; the calls are the ones
     // that PostgreSQL's own workers make around a unit of work, in the same order.
     unsafe {

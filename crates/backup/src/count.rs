@@ -199,7 +199,9 @@ impl Binary {
     fn rows(&self) -> Result<u64, &'static str> {
         match self.bad {
             Some(bad) => Err(bad),
-            None if self.state != State::End || !self.pending.is_empty() => Err("ends in the middle of a row"),
+            None if self.state != State::End || !self.pending.is_empty() => {
+                Err("ends in the middle of a row")
+            }
             None => Ok(self.rows),
         }
     }

@@ -64,9 +64,8 @@ impl Root {
         let path = path.join(names::FOLDER);
         if create {
             match unix::mkdirat(above, names::FOLDER, Mode::RWXU) {
-                Ok(()) => {
-                    unix::fsync(above).map_err(Error::io(format!("fsync directory of \"{}\"", path.display())))?
-                }
+                Ok(()) => unix::fsync(above)
+                    .map_err(Error::io(format!("fsync directory of \"{}\"", path.display())))?,
                 Err(Errno::EXIST) => {}
                 Err(error) => {
                     return Err(Error::io(format!("create directory \"{}\"", path.display()))(error));
@@ -235,7 +234,8 @@ impl Folder {
     pub fn log(&self, line: &str) -> Result<()> {
         let what = || format!("append to file {}", self.shown(names::LOG));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = unix::openat(&*self.fd, names::LOG, flags, Mode::RUSR | Mode::WUSR).map_err(Error::io(what()))?;
+        let fd =
+            unix::openat(&*self.fd, names::LOG, flags, Mode::RUSR | Mode::WUSR).map_err(Error::io(what()))?;
         File::from(fd).write_all(format!("{line}\n").as_bytes()).map_err(Error::io(what()))
     }
 

@@ -179,8 +179,7 @@ pub fn bases(tables: &[(&str, &str)]) -> Vec<String> {
     let mut bases: Vec<String> = Vec::with_capacity(tables.len());
     for (schema, table) in tables {
         let alone = tables.iter().filter(|(_, other)| other == table).count() == 1;
-        let mut base =
-            if alone { escaped(table) } else { format!("{}.{}", escaped(schema), escaped(table)) };
+        let mut base = if alone { escaped(table) } else { format!("{}.{}", escaped(schema), escaped(table)) };
         if base.len() > LONGEST_BASE {
             base.truncate(LONGEST_BASE);
         }
@@ -293,7 +292,9 @@ mod tests {
         for name in ["20260102_030405", "task_1/20260102_030405_2"] {
             assert_eq!(BackupName::parse(name).unwrap().to_string(), name);
         }
-        for bad in ["", "x", "../20260102_030405", "a/b/20260102_030405", "/20260102_030405", "20260102_03040"] {
+        for bad in
+            ["", "x", "../20260102_030405", "a/b/20260102_030405", "/20260102_030405", "20260102_03040"]
+        {
             assert!(BackupName::parse(bad).is_err(), "{bad}");
         }
     }

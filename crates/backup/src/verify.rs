@@ -50,9 +50,9 @@ pub fn verify(folder: &Folder, stamp: &str, tick: &mut dyn FnMut()) -> Result<Ve
     check_extra(folder, stamp, &manifest, &mut verdict.faults)?;
     for table in &manifest.tables {
         for file in &table.files {
-            let opened = folder.open(&file.name).and_then(|opened| {
-                check_file(opened, file, manifest.format, manifest.compression, tick)
-            });
+            let opened = folder
+                .open(&file.name)
+                .and_then(|opened| check_file(opened, file, manifest.format, manifest.compression, tick));
             match opened {
                 Ok(opened) => verdict.files.push(opened),
                 Err(error) => {

@@ -85,7 +85,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         what: "a file that cannot be read",
         fault: "ermission denied",
-        change: |_, file| fs::set_permissions(file, Permissions::from_mode(0)).expect("changed"),
+        change: |_, file| fs::set_permissions(file, Permissions::from_mode(0o000)).expect("changed"),
     },
     Mutation {
         what: "a link in place of the file",
@@ -129,7 +129,8 @@ fn every_kind_of_damage_is_named_and_refused() {
     for mutation in MUTATIONS {
         let report = stage.backup("");
         let backup = name(&report);
-        let file = report["tables_backed_up"]["langchain_pg_embedding"]["backup_file"].as_str().expect("a path");
+        let file =
+            report["tables_backed_up"]["langchain_pg_embedding"]["backup_file"].as_str().expect("a path");
         let manifest = stage.folder().join(format!("manifest_{backup}.json"));
         let before = (stage.rows("langchain_pg_collection"), stage.rows("langchain_pg_embedding"));
         (mutation.change)(&manifest, file.as_ref());
@@ -160,7 +161,10 @@ fn an_older_manifest_is_refused() {
     let manifest = |name: &str| stage.folder().join(format!("manifest_{name}.json"));
     fs::copy(manifest(&older), manifest(&newer)).expect("copied");
     assert_eq!(stage.faults(&newer).len(), 1);
-    assert_eq!(stage.db.error_of(&format!("select ai.restore_vector_tables('{newer}')")).code().code(), "XX001");
+    assert_eq!(
+        stage.db.error_of(&format!("select ai.restore_vector_tables('{newer}')")).code().code(),
+        "XX001"
+    );
     assert_eq!(stage.faults(&older), Vec::<String>::new());
 }
 
@@ -183,7 +187,10 @@ fn backups_are_listed_as_they_are_and_can_be_deleted() {
         &[],
     );
     let row = row.expect("one row");
-    assert_eq!(row.get::<_, Vec<String>>(0), ["public.langchain_pg_collection", "public.langchain_pg_embedding"]);
+    assert_eq!(
+        row.get::<_, Vec<String>>(0),
+        ["public.langchain_pg_collection", "public.langchain_pg_embedding"]
+    );
     assert_eq!((row.get::<_, i64>(1), row.get::<_, bool>(2), row.get::<_, bool>(6)), (41, true, true));
     for name in [&damaged, &sound] {
         stage.db.exec("select ai.delete_backup($1)", &[name]);

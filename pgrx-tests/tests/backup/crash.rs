@@ -107,13 +107,17 @@ fn interrupted(stage: &Stage, script: &str, kill: bool, mut ready: impl FnMut(&m
 }
 
 fn waits_for(db: &mut Client, pid: i32, mode: &str) -> bool {
-    db.one::<i64>("select count(*) from pg_locks where pid = $1 and mode = $2 and not granted", &[&pid, &mode]) > 0
+    db.one::<i64>(
+        "select count(*) from pg_locks where pid = $1 and mode = $2 and not granted",
+        &[&pid, &mode],
+    ) > 0
 }
 
 /// Compares what was committed with what the table and the backups hold.
 fn compare(stage: &mut Stage, committed: &BTreeSet<i64>, uncertain: &BTreeSet<i64>) {
     let mut found: Vec<i64> = stage.db.all("select id from docs", &[]);
-    let emptied: Vec<String> = stage.db.all("select backup from ai.list_backups() where truncated and complete", &[]);
+    let emptied: Vec<String> =
+        stage.db.all("select backup from ai.list_backups() where truncated and complete", &[]);
     let recorded = stage.count("select count(*) from ai._backup where truncated");
     assert_eq!(emptied.len() as i64, recorded, "every TRUNCATE that committed has its backup");
     for backup in &emptied {
@@ -149,7 +153,11 @@ fn no_committed_row_is_lost_wherever_a_backup_ends() {
         let before = files(&folder);
         interrupted(&stage, CALL, kill, |db, pid| {
             let begun = files(&folder).iter().any(|file| !before.contains(file));
-            begun || db.one::<i64>("select count(*) from pg_stat_activity where pid = $1 and state = 'active'", &[&pid]) == 0
+            begun
+                || db.one::<i64>(
+                    "select count(*) from pg_stat_activity where pid = $1 and state = 'active'",
+                    &[&pid],
+                ) == 0
         });
         stage.cluster.wait_until_ready();
         writers.wait_for_more();

@@ -63,7 +63,13 @@ fn tasks_have_directories_of_their_own() {
         ("tables => '{}'", "22023"),
         ("backup_vector_tables => false", "22023"),
     ] {
-        refused(&mut stage, &format!("select ai.backup_vector_tables({arguments})"), state, "INVALID_PARAMS", false);
+        refused(
+            &mut stage,
+            &format!("select ai.backup_vector_tables({arguments})"),
+            state,
+            "INVALID_PARAMS",
+            false,
+        );
     }
 }
 
@@ -99,7 +105,9 @@ fn a_disk_that_refuses_costs_nothing() {
     // No file of this session's may become larger than a megabyte.
     let pid: i32 = stage.db.one("select pg_backend_pid()", &[]);
     let limit = |size: &str| {
-        let limited = Command::new("prlimit").args([format!("--pid={pid}"), format!("--fsize={size}:unlimited")]).status();
+        let limited = Command::new("prlimit")
+            .args([format!("--pid={pid}"), format!("--fsize={size}:unlimited")])
+            .status();
         assert!(limited.expect("prlimit runs").success());
     };
     limit("1000000");
@@ -162,7 +170,9 @@ fn rights_are_those_of_the_caller() {
     app.batch("truncate mine");
     app.batch(&format!("select ai.restore_vector_tables('{own}')"));
     assert_eq!(app.one::<i64>("select count(*) from mine", &[]), 1);
-    stage.db.batch("revoke insert on mine from app; alter table mine owner to postgres; grant select on mine to app");
+    stage.db.batch(
+        "revoke insert on mine from app; alter table mine owner to postgres; grant select on mine to app",
+    );
     let error = app.error_of(&format!("select ai.restore_vector_tables('{own}', 'append')"));
     assert_eq!(error.code().code(), "42501");
     app.batch(&format!("select ai.delete_backup('{own}')"));

@@ -105,7 +105,11 @@ fn progress_is_shown_while_a_backup_runs() {
     let mut session = stage.cluster.connect("postgres");
     let pid: i32 = session.one("select pg_backend_pid()", &[]);
     let running = std::thread::spawn(move || {
-        session.batch_execute("select ai.backup_vector_tables(tables => '{docs}', truncate_vector_tables => true)").is_ok()
+        session
+            .batch_execute(
+                "select ai.backup_vector_tables(tables => '{docs}', truncate_vector_tables => true)",
+            )
+            .is_ok()
     });
     wait_until("the backup is seen", Duration::from_secs(60), || {
         stage.db.all::<i32>("select pid from ai.backup_progress where phase is not null", &[]) == [pid]

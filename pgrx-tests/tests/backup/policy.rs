@@ -20,10 +20,14 @@ fn run_now(stage: &mut Stage) {
     let before: Option<std::time::SystemTime> = stage.db.one("select last_at from ai.backup_policy", &[]);
     stage.db.batch("update ai._backup_policy set next_at = now()");
     wait_until("the policy has run", SOON, || {
-        let row = stage.db.query_one("select last_at, last_backup, last_error, next_at > now() from ai.backup_policy", &[]);
+        let row = stage
+            .db
+            .query_one("select last_at, last_backup, last_error, next_at > now() from ai.backup_policy", &[]);
         let row = row.expect("a policy");
         let (at, moved): (Option<std::time::SystemTime>, bool) = (row.get(0), row.get(3));
-        at != before && moved && (row.get::<_, Option<String>>(1).is_some() || row.get::<_, Option<String>>(2).is_some())
+        at != before
+            && moved
+            && (row.get::<_, Option<String>>(1).is_some() || row.get::<_, Option<String>>(2).is_some())
     });
 }
 
@@ -48,7 +52,8 @@ fn backups_are_made_at_their_hours_and_old_ones_end() {
             now.last() != Some(&newest) && now.len() == 2
         });
     }
-    let left: Vec<String> = stage.db.all("select backup from ai.list_backups() where complete and not by_policy", &[]);
+    let left: Vec<String> =
+        stage.db.all("select backup from ai.list_backups() where complete and not by_policy", &[]);
     assert!(left.contains(&by_hand) && left.contains(&emptied), "{left:?}");
     // A damaged one is no backup: the last sound one stays beside it.
     let newest = backups(&mut stage).pop().expect("one");
@@ -72,13 +77,16 @@ fn a_backup_that_fails_says_why() {
     stage.cluster.expect_in_log("permission denied for table");
     stage.db.batch("create role app login; grant execute on function ai.set_backup_policy to app");
     let mut app = stage.cluster.connect_as("postgres", "app");
-    for (arguments, state) in [("'1 second'", "22023"), ("'1 day', 0", "22023"), ("'1 day', 1, '-1 day'", "22023")] {
+    for (arguments, state) in
+        [("'1 second'", "22023"), ("'1 day', 0", "22023"), ("'1 day', 1, '-1 day'", "22023")]
+    {
         let error = app.error_of(&format!("select ai.set_backup_policy({arguments})"));
         assert_eq!(error.code().code(), state, "{arguments}");
     }
     app.batch("select ai.set_backup_policy('1 hour')");
     wait_until("it has failed", SOON, || {
-        let error: Option<Option<String>> = stage.db.all("select last_error from ai.backup_policy", &[]).pop();
+        let error: Option<Option<String>> =
+            stage.db.all("select last_error from ai.backup_policy", &[]).pop();
         error.flatten().is_some_and(|error| error.contains("permission denied for table"))
     });
     assert_eq!(stage.files(), Vec::<String>::new());

@@ -99,8 +99,8 @@ impl Random {
 
     fn text(&mut self) -> Option<String> {
         const PIECES: [&str; 24] = [
-            "", "a", "\"", "\"\"", "'", ",", "\n", "\r\n", "\r", "\t", "\\.", "\n\\.\n", "\\", "\\N", "NULL", "\\n", "ü",
-            "漢字", "🦀", " ", "{}", ";", "\u{1}", "\u{feff}",
+            "", "a", "\"", "\"\"", "'", ",", "\n", "\r\n", "\r", "\t", "\\.", "\n\\.\n", "\\", "\\N", "NULL",
+            "\\n", "ü", "漢字", "🦀", " ", "{}", ";", "\u{1}", "\u{feff}",
         ];
         let pieces = self.next() % 6;
         (pieces > 0).then(|| (1..pieces).map(|_| self.one_of(&PIECES)).collect())
@@ -112,7 +112,11 @@ impl Random {
             [0, 0x8000_0000, 1, 0x807f_ffff, 0x7f7f_ffff, 0x0080_0000, 0x3dcc_cccd, 0x7f80_0000];
         loop {
             let bits = self.next();
-            let value = f32::from_bits(if bits & 1 == 0 { EDGES[(bits >> 8) as usize % 8] } else { (bits >> 16) as u32 });
+            let value = f32::from_bits(if bits & 1 == 0 {
+                EDGES[(bits >> 8) as usize % 8]
+            } else {
+                (bits >> 16) as u32
+            });
             if value.is_finite() || !finite {
                 // There is one NaN in PostgreSQL's text, whatever its bits.
                 return if value.is_nan() { f32::NAN } else { value };
@@ -138,7 +142,8 @@ fn insert_random(stage: &mut Stage, rows: usize) {
         let double = if double.is_nan() { -0.0 } else { double };
         let number = random.one_of(&["", "NaN", "1e-300", "-123456789012345678901234567890.000"]);
         let raw: Vec<u8> = random.next().to_le_bytes().to_vec();
-        let at = random.one_of(&["-infinity", "2024-02-29 23:59:59.999999+05:30", "0001-01-01 00:00:00+00 BC"]);
+        let at =
+            random.one_of(&["-infinity", "2024-02-29 23:59:59.999999+05:30", "0001-01-01 00:00:00+00 BC"]);
         let span = random.one_of(&["-1 mon +2 days -03:04:05.678901", "0", "178000000 years"]);
         let mood = random.one_of(&["so so", "it's \"fine\""]);
         let bits = random.one_of(&["10101", "00000"]);
@@ -150,7 +155,13 @@ fn insert_random(stage: &mut Stage, rows: usize) {
         let bool = (row % 3 != 0).then_some(row % 2 == 0);
         stage
             .db
-            .execute(&statement, &[&a, &b, &real, &double, &number, &bool, &raw, &at, &span, &mood, &bits, &vector, &half, &sparse])
+            .execute(
+                &statement,
+                &[
+                    &a, &b, &real, &double, &number, &bool, &raw, &at, &span, &mood, &bits, &vector, &half,
+                    &sparse,
+                ],
+            )
             .unwrap_or_else(|error| panic!("row {row}: {error:?}"));
     }
 }
@@ -190,14 +201,16 @@ fn random_rows_of_every_type_come_back_bit_for_bit() {
     for format in ["csv", "binary"] {
         for compression in ["none", "zstd"] {
             stage.db.batch("set datestyle = 'German'; set extra_float_digits = -5; set timezone = 'Asia/Kolkata'; set intervalstyle = 'iso_8601'; set bytea_output = 'escape'");
-            let report = stage.backup(&format!("{tables}, format => '{format}', compression => '{compression}'"));
+            let report =
+                stage.backup(&format!("{tables}, format => '{format}', compression => '{compression}'"));
             stage.db.batch("reset all; set timezone = 'America/Caracas'; set datestyle = 'SQL, DMY'; set client_encoding = latin1");
             assert_eq!(stage.faults(&name(&report)), Vec::<String>::new(), "{format} {compression}");
             stage.restore(&name(&report), "replace");
             stage.db.batch("reset all");
             assert_eq!(by_column(&mut stage, WEIRD), columns, "{format} {compression}");
             assert!(bits(&mut stage, WEIRD) == before, "{format} {compression}");
-            let table = report["tables_backed_up"].as_object().expect("an object").values().next().expect("one");
+            let table =
+                report["tables_backed_up"].as_object().expect("an object").values().next().expect("one");
             sizes.push(table["file_size"].as_u64().expect("a size"));
         }
     }
@@ -209,7 +222,9 @@ fn random_rows_of_every_type_come_back_bit_for_bit() {
 #[test]
 fn plain_copy_reads_the_csv_files() {
     let mut stage = Stage::new();
-    stage.db.batch("create table docs (id int, body text, embedding vector(3)); create table copy (like docs)");
+    stage
+        .db
+        .batch("create table docs (id int, body text, embedding vector(3)); create table copy (like docs)");
     stage.db.batch(
         r#"insert into docs values (1, null, '[1,2,3]'), (2, '', null), (3, E'a "b"\n,c\\N', '[1e-40,-0,3.4e38]'), (4, E'\\N', null)"#,
     );
@@ -226,9 +241,13 @@ fn plain_copy_reads_the_csv_files() {
 #[test]
 fn columns_are_matched_by_name() {
     let mut stage = Stage::new();
-    stage.db.batch("create table docs (a int, b text, embedding vector(2)); insert into docs values (1, 'x', '[1,2]')");
+    stage.db.batch(
+        "create table docs (a int, b text, embedding vector(2)); insert into docs values (1, 'x', '[1,2]')",
+    );
     let report = stage.backup("tables => '{docs}'");
-    stage.db.batch("drop table docs; create table docs (embedding vector(2), more int default 7, b text, a int)");
+    stage
+        .db
+        .batch("drop table docs; create table docs (embedding vector(2), more int default 7, b text, a int)");
     stage.restore(&name(&report), "refuse");
     assert_eq!(stage.rows("docs"), ["(\"[1,2]\",7,x,1)"]);
     stage.db.batch("drop table docs; create table docs (a int, embedding vector(2))");

@@ -25,7 +25,8 @@ impl Stage {
 
     pub fn with(settings: Settings) -> Stage {
         let directory = tempfile::tempdir().expect("a directory");
-        let cluster = settings.set("autovector.backup_directory", &directory.path().display().to_string()).start();
+        let cluster =
+            settings.set("autovector.backup_directory", &directory.path().display().to_string()).start();
         let mut db = cluster.connect("postgres");
         db.batch("set client_min_messages = warning; create extension autovector cascade");
         Stage { db, cluster, directory }

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 fn scene() -> (tempfile::TempDir, Scene) {
     let directory = tempfile::tempdir().expect("a directory");
-    let scene =
-        Scene::with(Settings::default().set("autovector.backup_directory", &directory.path().display().to_string()));
+    let scene = Scene::with(
+        Settings::default().set("autovector.backup_directory", &directory.path().display().to_string()),
+    );
     (directory, scene)
 }
 
@@ -26,8 +27,9 @@ fn a_restored_store_is_embedded_only_where_its_source_changed() {
     scene.vectorize(&Spec::on("docs"));
     scene.settle("docs");
     let saved = backup(&mut scene);
-    let before: Vec<String> =
-        scene.db.all("select id || chunk || embedding from docs_embedding_store where id > 20 order by 1", &[]);
+    let before: Vec<String> = scene
+        .db
+        .all("select id || chunk || embedding from docs_embedding_store where id > 20 order by 1", &[]);
     scene.db.batch(
         "update docs set body = 'changed ' || id where id <= 10; delete from docs where id between 11 and 20;
          insert into docs values (1000, 'new')",
@@ -39,9 +41,10 @@ fn a_restored_store_is_embedded_only_where_its_source_changed() {
     scene.settle("docs");
     let sent: usize = scene.provider.calls()[calls..].iter().map(|call| call.inputs.len()).sum();
     assert_eq!(sent, 11, "only the ten changed rows and the new one");
-    let after: Vec<String> = scene
-        .db
-        .all("select id || chunk || embedding from docs_embedding_store where id between 21 and 999 order by 1", &[]);
+    let after: Vec<String> = scene.db.all(
+        "select id || chunk || embedding from docs_embedding_store where id between 21 and 999 order by 1",
+        &[],
+    );
     assert_eq!(after, before);
     scene.finish();
 }
@@ -57,7 +60,9 @@ fn a_restore_during_a_request_wins() {
     let gate = scene.provider.hold(Rule::always());
     scene.db.batch("update docs set body = 'again ' || id where id <= 30");
     gate.wait_until_holding(1);
-    scene.db.timed(Duration::from_secs(20), &format!("select ai.restore_vector_tables('{saved}', 'replace')"));
+    scene
+        .db
+        .timed(Duration::from_secs(20), &format!("select ai.restore_vector_tables('{saved}', 'replace')"));
     assert_eq!(scene.count("select count(*) from docs_embedding_store where chunk like 'again%'"), 0);
     let during = backup(&mut scene);
     gate.release();
@@ -75,8 +80,9 @@ fn stores_are_never_emptied() {
     scene.vectorize(&Spec::on("docs"));
     scene.settle("docs");
     for tables in ["", "tables => '{docs_embedding_store}', "] {
-        let error =
-            scene.db.error_of(&format!("select ai.backup_vector_tables({tables}truncate_vector_tables => true)"));
+        let error = scene
+            .db
+            .error_of(&format!("select ai.backup_vector_tables({tables}truncate_vector_tables => true)"));
         assert!(["55000", "22023"].contains(&error.code().code()), "{}", error.message());
     }
     assert_eq!(scene.count("select count(*) from docs_embedding_store"), 20);

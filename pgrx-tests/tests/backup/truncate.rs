@@ -60,7 +60,8 @@ fn a_row_committed_while_the_backup_waits_for_its_lock_is_saved() {
     let mut old = stage.cluster.connect("postgres");
     old.batch("begin isolation level repeatable read; select count(*) from docs");
     stage.db.batch("insert into docs values (101, '[1,1]')");
-    let error = old.error_of("select ai.backup_vector_tables(tables => '{docs}', truncate_vector_tables => true)");
+    let error =
+        old.error_of("select ai.backup_vector_tables(tables => '{docs}', truncate_vector_tables => true)");
     assert_eq!(error.code().code(), "55000");
     assert!(error.message().contains("READ COMMITTED"), "{}", error.message());
     assert!(error.detail().is_some_and(|detail| detail.contains("\"can_retry\":false")));
@@ -201,8 +202,8 @@ fn rows_of_the_own_transaction_are_saved_too() {
     small(&mut stage);
     for parallel in [1, 2] {
         stage.db.batch("begin; insert into docs values (1000, '[7,7]'); savepoint s; insert into docs values (1001, '[8,8]')");
-        let report =
-            stage.backup(&format!("tables => '{{docs}}', truncate_vector_tables => true, parallel => {parallel}"));
+        let report = stage
+            .backup(&format!("tables => '{{docs}}', truncate_vector_tables => true, parallel => {parallel}"));
         stage.db.batch("commit");
         assert_eq!(stage.count("select count(*) from docs"), 0);
         stage.restore(&name(&report), "refuse");
@@ -216,11 +217,14 @@ fn rows_of_the_own_transaction_are_saved_too() {
 fn only_embedding_tables_are_emptied() {
     let mut stage = Stage::new();
     stage.db.batch("create table plain (id int); insert into plain values (1)");
-    let error =
-        stage.db.error_of("select ai.backup_vector_tables(tables => '{plain}', truncate_vector_tables => true)");
+    let error = stage
+        .db
+        .error_of("select ai.backup_vector_tables(tables => '{plain}', truncate_vector_tables => true)");
     assert_eq!(error.code().code(), "22023");
     assert_eq!(stage.count("select count(*) from plain"), 1);
-    stage.db.batch("create table v (e vector(2)); create view w as select * from v; create temp table t (e vector(2))");
+    stage.db.batch(
+        "create table v (e vector(2)); create view w as select * from v; create temp table t (e vector(2))",
+    );
     for (table, state) in [("w", "0A000"), ("t", "0A000"), ("nowhere", "42P01")] {
         let error = stage.db.error_of(&format!("select ai.backup_vector_tables(tables => '{{{table}}}')"));
         assert_eq!(error.code().code(), state, "{table}: {}", error.message());

@@ -28,69 +28,82 @@ pub struct Listed {
 
 /// Every backup that the caller may see, oldest first within a directory.
 pub fn list() -> Result<Vec<Listed>> {
-    explained(|| None, || {
-        let sees_all = server::may_use_all(READER)?;
-        let ledger = ledger::all()?;
-        let mut listed = Vec::new();
-        for folder in directory::root()?.folders()? {
-            for stamp in folder.stamps()? {
-                let manifest = folder.manifest(&stamp).ok();
-                let entry = manifest.as_ref().and_then(|m| ledger.iter().find(|entry| entry.id == m.id));
-                if !sees_all && !entry.is_some_and(|entry| server::is_member_of(entry.made_by)) {
-                    continue;
+    explained(
+        || None,
+        || {
+            let sees_all = server::may_use_all(READER)?;
+            let ledger = ledger::all()?;
+            let mut listed = Vec::new();
+            for folder in directory::root()?.folders()? {
+                for stamp in folder.stamps()? {
+                    let manifest = folder.manifest(&stamp).ok();
+                    let entry = manifest.as_ref().and_then(|m| ledger.iter().find(|entry| entry.id == m.id));
+                    if !sees_all && !entry.is_some_and(|entry| server::is_member_of(entry.made_by)) {
+                        continue;
+                    }
+                    let complete = manifest.as_ref().is_some_and(|manifest| {
+                        manifest.files().all(|file| {
+                            let size =
+                                folder.open(&file.name).ok().and_then(|f| f.metadata().ok()).map(|m| m.len());
+                            size == Some(file.bytes)
+                        })
+                    });
+                    listed.push(Listed {
+                        name: folder.name(&stamp).to_string(),
+                        task: folder.task().map(str::to_owned),
+                        complete,
+                        made_by: entry.and_then(|entry| entry.made_by_name.clone()),
+                        truncated: entry.is_some_and(|entry| entry.truncated),
+                        by_policy: entry.is_some_and(|entry| entry.by_policy),
+                        manifest,
+                    });
                 }
-                let complete = manifest.as_ref().is_some_and(|manifest| {
-                    manifest.files().all(|file| {
-                        let size = folder.open(&file.name).ok().and_then(|f| f.metadata().ok()).map(|m| m.len());
-                        size == Some(file.bytes)
-                    })
-                });
-                listed.push(Listed {
-                    name: folder.name(&stamp).to_string(),
-                    task: folder.task().map(str::to_owned),
-                    complete,
-                    made_by: entry.and_then(|entry| entry.made_by_name.clone()),
-                    truncated: entry.is_some_and(|entry| entry.truncated),
-                    by_policy: entry.is_some_and(|entry| entry.by_policy),
-                    manifest,
-                });
             }
-        }
-        Ok(listed)
-    })
+            Ok(listed)
+        },
+    )
 }
 
 /// Reads a whole backup and says what is wrong with it.
 pub fn verify(name: &str) -> Result<Value> {
-    explained(|| None, || {
-        let (folder, name) = directory::find(name, READER)?;
-        let verdict = verify::verify(&folder, &name.stamp, &mut || {
-            pgrx::check_for_interrupts!();
-        })?;
-        let faults: Vec<Value> =
-            verdict.faults.iter().map(|fault| json!({"file": fault.file, "fault": fault.what})).collect();
-        let manifest = verdict.manifest.as_ref();
-        Ok(json!({
-            "backup": name.to_string(),
-            "valid": faults.is_empty(),
-            "faults": faults,
-            "tables": manifest.map_or(0, |m| m.tables.len()),
-            "files": manifest.map_or(0, |m| m.files().count()),
-            "rows": manifest.map_or(0, Manifest::rows),
-            "bytes": manifest.map_or(0, Manifest::bytes),
-        }))
-    })
+    explained(
+        || None,
+        || {
+            let (folder, name) = directory::find(name, READER)?;
+            let verdict = verify::verify(&folder, &name.stamp, &mut || {
+                pgrx::check_for_interrupts!();
+            })?;
+            let faults: Vec<Value> =
+                verdict.faults.iter().map(|fault| json!({"file": fault.file, "fault": fault.what})).collect();
+            let manifest = verdict.manifest.as_ref();
+            Ok(json!({
+                "backup": name.to_string(),
+                "valid": faults.is_empty(),
+                "faults": faults,
+                "tables": manifest.map_or(0, |m| m.tables.len()),
+                "files": manifest.map_or(0, |m| m.files().count()),
+                "rows": manifest.map_or(0, Manifest::rows),
+                "bytes": manifest.map_or(0, Manifest::bytes),
+            }))
+        },
+    )
 }
 
 /// Deletes a backup, damaged or not.
 pub fn delete(name: &str) -> Result<()> {
-    explained(|| None, || {
-        let (folder, name) = directory::find(name, WRITER)?;
-        if !snapshot::may_write() {
-            return Err(Error::new(Kind::WrongState, "a backup cannot be deleted in a read-only transaction"));
-        }
-        remove(&folder, &name)
-    })
+    explained(
+        || None,
+        || {
+            let (folder, name) = directory::find(name, WRITER)?;
+            if !snapshot::may_write() {
+                return Err(Error::new(
+                    Kind::WrongState,
+                    "a backup cannot be deleted in a read-only transaction",
+                ));
+            }
+            remove(&folder, &name)
+        },
+    )
 }
 
 /// Deletes the files, then the ledger's row: a rollback leaves a row without files, which means

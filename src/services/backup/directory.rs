@@ -36,27 +36,29 @@ pub fn root() -> Result<Root> {
         return Err(Error::new(Kind::WrongState, "autovector.backup_directory lies in the data directory")
             .hint("A backup has to outlive the server's own files: give another directory, best on another disk."));
     }
-    Ok(Root::open(&path).map_err(|error| {
-        Error::from(error).hint("Create it, and let the server's account own it: install -d -o postgres -m 700 DIRECTORY")
-    })?)
+    Root::open(&path).map_err(|error| {
+        Error::from(error)
+            .hint("Create it, and let the server's account own it: install -d -o postgres -m 700 DIRECTORY")
+    })
 }
 
 /// The folder for backups of `task`; `vector_bak` in it is made if need be.
 pub fn folder(root: &Root, task: Option<&str>) -> Result<Folder> {
     if let Some(task) = task {
         names::check_task(task).map_err(|error| {
-            Error::from(error).hint("Use letters, digits and underscores: it names a directory of autovector.backup_directory.")
+            Error::from(error).hint(
+                "Use letters, digits and underscores: it names a directory of autovector.backup_directory.",
+            )
         })?;
     }
-    Ok(root.folder(task, true).map_err(|error| match task {
-        Some(task) if matches!(error, autovector_backup::Error::Missing(_)) => {
-            Error::from(error).hint(format!("Create the directory \"{task}\" in autovector.backup_directory first."))
-        }
+    root.folder(task, true).map_err(|error| match task {
+        Some(task) if matches!(error, autovector_backup::Error::Missing(_)) => Error::from(error)
+            .hint(format!("Create the directory \"{task}\" in autovector.backup_directory first.")),
         _ if matches!(error, autovector_backup::Error::Missing(_)) => {
             Error::from(error).hint("It has to be a directory, and no symbolic link.")
         }
         _ => Error::from(error),
-    })?)
+    })
 }
 
 /// Seconds since 1970.
@@ -82,7 +84,9 @@ pub fn find(name: &str, role: &str) -> Result<(Folder, BackupName)> {
                 Kind::InsufficientPrivilege,
                 format!("permission denied for backup \"{name}\""),
             )
-            .hint(format!("Only who made it in this database, members of {role} and superusers may use it.")));
+            .hint(format!(
+                "Only who made it in this database, members of {role} and superusers may use it."
+            )));
         }
     } else if !folder.exists(&names::manifest(&name.stamp))? {
         return Err(Error::new(Kind::UndefinedFile, format!("backup \"{name}\" does not exist")).hint(hint));

@@ -21,8 +21,9 @@ impl From<autovector_backup::Error> for Error {
                 Error::new(Kind::InsufficientPrivilege, message)
                     .hint("The server's own account must be able to read and write the directory.")
             }
-            Files::Io { .. } => Error::new(Kind::Io, message)
-                .hint("The server's own account writes below autovector.backup_directory; look at that disk."),
+            Files::Io { .. } => Error::new(Kind::Io, message).hint(
+                "The server's own account writes below autovector.backup_directory; look at that disk.",
+            ),
             Files::Missing(_) => Error::new(Kind::UndefinedFile, message),
             Files::Name(_) => Error::new(Kind::InvalidParameter, message),
             Files::Damaged(_) => Error::new(Kind::Corrupted, message),
@@ -34,7 +35,8 @@ impl From<autovector_backup::Error> for Error {
 /// the error of a helper thread, which explains PostgreSQL's own.
 pub fn explained<T>(first: impl Fn() -> Option<Error>, body: impl FnOnce() -> Result<T>) -> Result<T> {
     // The error is passed on at once: nothing of PostgreSQL is called in between.
-    let result = PgTryBuilder::new(AssertUnwindSafe(body)).catch_others(|caught| Err(describe(&caught))).execute();
+    let result =
+        PgTryBuilder::new(AssertUnwindSafe(body)).catch_others(|caught| Err(describe(&caught))).execute();
     result.map_err(|error| {
         let mut error = match first() {
             Some(cause) if error.sqlstate() != "57014" => cause,

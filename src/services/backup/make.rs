@@ -11,11 +11,11 @@ use autovector_backup::names::{self, Compression, Format};
 use autovector_backup::verify;
 use serde_json::Value;
 
+use super::copying::{self, Shape};
+use super::directory;
 use super::errors::explained;
 use super::report::{self, Emptied, Saved};
 use super::sink::Trouble;
-use super::copying::{self, Shape};
-use super::directory;
 use crate::error::{Error, Kind, Result};
 use crate::store::backup::pins::Pins;
 use crate::store::backup::snapshot::{self, Frozen};
@@ -53,7 +53,9 @@ fn run(request: &Request, trouble: &Trouble) -> Result<Value> {
     let started = directory::now();
     let mut processes = request.parallel as usize;
     if processes > 1 && !snapshot::can_export() {
-        pgrx::notice!("the backup is made by one process, because its transaction has written or has a savepoint");
+        pgrx::notice!(
+            "the backup is made by one process, because its transaction has written or has a savepoint"
+        );
         processes = 1;
     }
     let mut shape = check(request)?;
@@ -88,15 +90,17 @@ fn run(request: &Request, trouble: &Trouble) -> Result<Value> {
     let mut saved = Vec::with_capacity(tables.len());
     for (number, table) in tables.iter().enumerate() {
         let parts = plan.iter().zip(&copied).filter(|(part, _)| part.table == number);
-        let parts: Vec<(DataFile, Duration)> = parts
-            .map(|(part, done)| (part.file(done), Duration::from_millis(done.milliseconds)))
-            .collect();
+        let parts: Vec<(DataFile, Duration)> =
+            parts.map(|(part, done)| (part.file(done), Duration::from_millis(done.milliseconds))).collect();
         let rows = parts.iter().map(|(file, _)| file.rows).sum();
         saved.push(Saved {
             name: shown(table, &tables),
             rows,
             bytes: parts.iter().map(|(file, _)| file.bytes).sum(),
-            files: parts.iter().map(|(file, _)| folder.path().join(&file.name).display().to_string()).collect(),
+            files: parts
+                .iter()
+                .map(|(file, _)| folder.path().join(&file.name).display().to_string())
+                .collect(),
             took: parts.iter().map(|(_, took)| *took).max().unwrap_or_default(),
         });
         written.push(manifest::Table {
@@ -280,10 +284,12 @@ fn read_back(folder: &Folder, manifest: &Manifest) -> Result<()> {
         let mut tick = || {
             pgrx::check_for_interrupts!();
         };
-        verify::check_file(opened, file, manifest.format, manifest.compression, &mut tick).map_err(|error| {
-            Error::new(Kind::Io, format!("the file \"{}\" that was just written {error}", file.name))
-                .hint("The disk does not keep what is written to it. Nothing was emptied.")
-        })?;
+        verify::check_file(opened, file, manifest.format, manifest.compression, &mut tick).map_err(
+            |error| {
+                Error::new(Kind::Io, format!("the file \"{}\" that was just written {error}", file.name))
+                    .hint("The disk does not keep what is written to it. Nothing was emptied.")
+            },
+        )?;
     }
     Ok(())
 }
@@ -319,4 +325,3 @@ fn shown(table: &BackupTable, all: &[BackupTable]) -> String {
         format!("{}.{}", table.schema, table.name)
     }
 }
-

@@ -57,7 +57,8 @@ pub fn result(
             (table.name.clone(), entry)
         })
         .collect();
-    let mut response = format!("{} rows of {} tables are in backup {}", manifest.rows(), saved.len(), manifest.backup);
+    let mut response =
+        format!("{} rows of {} tables are in backup {}", manifest.rows(), saved.len(), manifest.backup);
     if !emptied.is_empty() {
         response.push_str(&format!("; {} tables were emptied", emptied.len()));
     }

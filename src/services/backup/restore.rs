@@ -106,7 +106,8 @@ fn run(name: &str, mode: Mode) -> Result<Value> {
     for target in &targets {
         let opened: Vec<Opened> = files.by_ref().take(target.saved.files.len()).collect();
         let loaded = load(target, opened, &manifest, mode)?;
-        let entry = json!({"rows": target.saved.rows, "loaded": loaded, "skipped": target.saved.rows - loaded});
+        let entry =
+            json!({"rows": target.saved.rows, "loaded": loaded, "skipped": target.saved.rows - loaded});
         report.insert(target.table.ident.to_string(), entry);
     }
     for vectorizer in targets.iter().filter_map(|target| target.vectorizer.as_ref()) {
@@ -124,7 +125,8 @@ fn run(name: &str, mode: Mode) -> Result<Value> {
 /// Names every fault: in the message the first, in the detail all.
 fn damaged(name: &str, faults: &[Fault]) -> Error {
     let first = faults.first().map_or(String::new(), |fault| format!(": {} {}", fault.file, fault.what));
-    let all: Vec<Value> = faults.iter().map(|fault| json!({"file": fault.file, "fault": fault.what})).collect();
+    let all: Vec<Value> =
+        faults.iter().map(|fault| json!({"file": fault.file, "fault": fault.what})).collect();
     Error::new(Kind::Corrupted, format!("backup \"{name}\" is damaged{first}"))
         .detail(json!({ "faults": all }).to_string())
         .hint("Nothing was changed. SELECT ai.list_backups(); shows other backups.")
@@ -156,12 +158,21 @@ fn check_columns(table: &BackupTable, saved: &manifest::Table, format: Format) -
                 Kind::UndefinedColumn,
                 format!("column \"{}\" of the backup does not exist in {}", column.name, table.shown()),
             )
-            .hint(format!("The table has {}; add the column, or load into a table that has it.", columns.join(", "))));
+            .hint(format!(
+                "The table has {}; add the column, or load into a table that has it.",
+                columns.join(", ")
+            )));
         };
         if format == Format::Binary && base(&found.r#type) != base(&column.r#type) {
             return Err(Error::new(
                 Kind::Unsupported,
-                format!("column \"{}\" of {} is {}, in the backup {}", column.name, table.shown(), found.r#type, column.r#type),
+                format!(
+                    "column \"{}\" of {} is {}, in the backup {}",
+                    column.name,
+                    table.shown(),
+                    found.r#type,
+                    column.r#type
+                ),
             )
             .hint("A binary backup needs the same types; change the column, or make a csv backup."));
         }
@@ -212,7 +223,10 @@ fn load(target: &Target<'_>, opened: Vec<Opened>, manifest: &Manifest, mode: Mod
             rows += load_file(table.oid, &columns, file, opened, manifest)?;
         }
         if rows > target.saved.rows {
-            return Err(Error::new(Kind::Internal, format!("{rows} rows were loaded into {}", table.shown())));
+            return Err(Error::new(
+                Kind::Internal,
+                format!("{rows} rows were loaded into {}", table.shown()),
+            ));
         }
     }
     indexes::build_again(&dropped)?;

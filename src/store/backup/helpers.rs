@@ -78,7 +78,10 @@ impl Drop for Helpers {
                     unsafe { libc::kill(pid, libc::SIGTERM) };
                 }
             }
-            told = self.0.iter().all(|helper| !matches!(helper.pid(), Err(BackgroundWorkerStatus::NotYetStarted)));
+            told = self
+                .0
+                .iter()
+                .all(|helper| !matches!(helper.pid(), Err(BackgroundWorkerStatus::NotYetStarted)));
             latch::doze(Duration::from_millis(5));
         }
     }

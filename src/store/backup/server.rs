@@ -21,7 +21,14 @@ pub fn identity(encoding: &str) -> Result<Server> {
         )
     })?;
     let (version, system_identifier, database, pgvector) = found.expect("one row");
-    Ok(Server { version, system_identifier, database, encoding: encoding.to_owned(), pgvector, remote: false })
+    Ok(Server {
+        version,
+        system_identifier,
+        database,
+        encoding: encoding.to_owned(),
+        pgvector,
+        remote: false,
+    })
 }
 
 /// The encoding of files: UTF-8, unless the database does not know what its bytes mean.

@@ -111,8 +111,9 @@ pub fn describe(oid: pg_sys::Oid) -> Result<BackupTable> {
             .hint("Try again, or name the tables."));
     };
     if !matches!(table.kind, b'r' | b'p') {
-        return Err(Error::new(Kind::Unsupported, format!("{} is not a table", table.shown()))
-            .hint("Back up the tables behind a view; foreign tables on their own server, by db_connection."));
+        return Err(Error::new(Kind::Unsupported, format!("{} is not a table", table.shown())).hint(
+            "Back up the tables behind a view; foreign tables on their own server, by db_connection.",
+        ));
     }
     if temporary {
         return Err(Error::new(Kind::Unsupported, format!("{} is a temporary table", table.shown()))
@@ -163,8 +164,11 @@ pub fn recheck(tables: &[BackupTable]) -> Result<Vec<BackupTable>> {
         let now = match by_name(&table.ident.to_string())? {
             Some(oid) if oid == table.oid => describe(oid)?,
             _ => {
-                return Err(Error::new(Kind::WrongState, format!("{} was replaced meanwhile", table.shown()))
-                    .hint("Try again."));
+                return Err(Error::new(
+                    Kind::WrongState,
+                    format!("{} was replaced meanwhile", table.shown()),
+                )
+                .hint("Try again."));
             }
         };
         again.push(now);
