@@ -29,6 +29,17 @@ pub enum Kind {
     Provider,
     /// The database contradicts what autovector wrote there (XX000).
     Internal,
+    /// There is no such file or directory (58P01).
+    UndefinedFile,
+    /// The operating system refused (58030, 53100 for a full disk).
+    Io,
+    DiskFull,
+    /// There is no connection to another server (08001).
+    Connection,
+    /// Files are not what they were when they were written (XX001).
+    Corrupted,
+    /// There is no such table (42P01).
+    UndefinedTable,
     /// PostgreSQL raised it, with this SQLSTATE.
     Database(PgSqlErrorCode),
 }
@@ -45,6 +56,12 @@ impl Kind {
             Kind::Unsupported => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             Kind::Provider => PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
             Kind::Internal => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            Kind::UndefinedFile => PgSqlErrorCode::ERRCODE_UNDEFINED_FILE,
+            Kind::Io => PgSqlErrorCode::ERRCODE_IO_ERROR,
+            Kind::DiskFull => PgSqlErrorCode::ERRCODE_DISK_FULL,
+            Kind::Connection => PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+            Kind::Corrupted => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+            Kind::UndefinedTable => PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
             Kind::Database(code) => code,
         }
     }
@@ -56,15 +73,21 @@ pub struct Error {
     pub kind: Kind,
     pub message: String,
     pub hint: Option<String>,
+    pub detail: Option<String>,
 }
 
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), hint: None }
+        Error { kind, message: message.into(), hint: None, detail: None }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
         self
     }
 
@@ -84,6 +107,10 @@ impl From<Error> for ErrorReport {
     #[track_caller]
     fn from(error: Error) -> Self {
         let report = ErrorReport::new(error.kind.sqlstate(), error.message, "autovector");
+        let report = match error.detail {
+            Some(detail) => report.set_detail(detail),
+            None => report,
+        };
         match error.hint {
             Some(hint) => report.set_hint(hint),
             None => report,
@@ -100,7 +127,9 @@ impl From<ConfigError> for Error {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Config { message, hint } => Error { kind: Kind::InvalidParameter, message, hint },
+            Failure::Config { message, hint } => {
+                Error { kind: Kind::InvalidParameter, message, hint, detail: None }
+            }
             Failure::Input { message } => Error::invalid(message),
             Failure::Request { message, .. } => Error::new(Kind::Provider, message),
         }

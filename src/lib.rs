@@ -42,6 +42,19 @@ extension_sql_file!(
         api::record_status::_forget_record_status
     ]
 );
+extension_sql_file!(
+    "../sql/backup.sql",
+    name = "backup",
+    requires = [
+        "bootstrap",
+        api::backup::backup_vector_tables,
+        api::backup::restore_vector_tables,
+        api::backup::verify_backup,
+        api::backup::delete_backup,
+        api::backup::set_backup_policy,
+        api::backup::_list_backups
+    ]
+);
 extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 
 #[pg_guard]

@@ -17,6 +17,8 @@ static LOCAL_MODEL_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<
 static SECRETS_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ALLOWED_ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
+static BACKUP_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
 /// A copy of all settings at one moment.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -29,6 +31,7 @@ pub struct Settings {
     pub local_threads: usize,
     pub local_model_directory: Option<PathBuf>,
     pub secrets_directory: Option<PathBuf>,
+    pub backup_directory: Option<PathBuf>,
     /// Empty: the built-in list (the known providers and loopback).
     pub allowed_endpoints: Vec<String>,
 }
@@ -46,6 +49,7 @@ impl Settings {
             local_threads: local_threads(),
             local_model_directory: text(&LOCAL_MODEL_DIRECTORY).map(PathBuf::from),
             secrets_directory: text(&SECRETS_DIRECTORY).map(PathBuf::from),
+            backup_directory: text(&BACKUP_DIRECTORY).map(PathBuf::from),
             allowed_endpoints: text(&ALLOWED_ENDPOINTS)
                 .map(|list| {
                     list.split(',').map(|item| item.trim().to_owned()).filter(|i| !i.is_empty()).collect()
@@ -162,5 +166,11 @@ pub fn init() {
         c"Sets the endpoints that providers may be called at, as a comma-separated list of scheme://host[:port].",
         c"When empty: the known providers and this machine.",
         &ALLOWED_ENDPOINTS,
+    );
+    string(
+        c"autovector.backup_directory",
+        c"Sets the directory below which backups of vector tables are written and read.",
+        c"When empty there are no backups. The server must be able to write to it.",
+        &BACKUP_DIRECTORY,
     );
 }

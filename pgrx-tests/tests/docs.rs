@@ -84,7 +84,11 @@ fn every_sql_block_runs_and_returns_what_it_says() {
     let provider = Provider::start();
     provider.set_dimensions(OLLAMA_DIMENSIONS);
     // Workers make room at once: each document has a database of its own.
-    let settings = Settings::default().env(KEY, SECRET).set("autovector.idle_timeout", "1s");
+    let backups = tempfile::tempdir().expect("a directory");
+    let settings = Settings::default()
+        .env(KEY, SECRET)
+        .set("autovector.idle_timeout", "1s")
+        .set("autovector.backup_directory", &backups.path().display().to_string());
     let cluster = settings.start();
     let mut faults = Vec::new();
     for (number, name) in documents().iter().enumerate() {

@@ -1,6 +1,7 @@
 //! The SQL functions: each decodes its arguments, calls one service and returns. Comments and
 //! grants of what is declared here stand in `sql/finalize.sql`.
 
+pub mod backup;
 pub mod config_functions;
 pub mod record_status;
 pub mod run;

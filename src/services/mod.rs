@@ -1,6 +1,7 @@
 //! Use-cases and their order. Services know the store, the domain and the providers; nothing
 //! below them knows a service.
 
+pub mod backup;
 pub mod batch;
 pub mod chores;
 pub mod control;

@@ -29,3 +29,9 @@ pub fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
         result
     }
 }
+
+/// Sleeps for a moment without looking for cancels: for cleaning up after one.
+pub fn doze(time: Duration) {
+    // SAFETY: no descriptors are given; an interrupted call only makes the sleep shorter.
+    unsafe { libc::poll(std::ptr::null_mut(), 0, time.as_millis().clamp(1, 1000) as i32) };
+}

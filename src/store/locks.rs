@@ -17,6 +17,9 @@ pub enum Lock {
     /// Of a record status rule: shared by sessions that change responses, for their transaction;
     /// alone for whoever changes the rule.
     Status = 4,
+    /// Held in share mode by whoever makes or loads a backup, for no vectorizer (0): it says so to
+    /// who watches.
+    Backup = 9,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! All that touches PostgreSQL: statements, transactions, locks, shared memory, triggers. No
 //! other module runs SQL.
 
+pub mod backup;
 pub mod capture;
 pub mod catalog;
 pub mod completion;
@@ -11,7 +12,7 @@ pub mod diagnosis;
 pub mod failpoint;
 mod flush;
 pub mod generations;
-mod ident;
+pub mod ident;
 pub mod indexes;
 pub mod key;
 pub mod latch;

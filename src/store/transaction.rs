@@ -13,14 +13,27 @@ use crate::error::{Error, Kind, Result};
 /// Runs `body` in a transaction of its own: committed when it returns Ok, aborted when it
 /// returns Err, raises an ERROR or panics. For background workers only.
 pub fn transaction<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    transaction_on(None, body)
+}
+
+/// The same; with `snapshot`, one that another process exported, it sees what that one sees.
+pub fn transaction_on<T>(snapshot: Option<&std::ffi::CStr>, body: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: called outside a transaction on the worker's main thread; the calls are the ones
     // that PostgreSQL's own workers make around a unit of work, in the same order.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
     }
     let result = PgTryBuilder::new(AssertUnwindSafe(|| {
+        // SAFETY: in a transaction that has taken no snapshot yet. The level is what SET
+        // TRANSACTION would set; the next transaction begins with the default again.
+        unsafe {
+            if let Some(name) = snapshot {
+                pg_sys::XactIsoLevel = pg_sys::XACT_REPEATABLE_READ as i32;
+                pg_sys::ImportSnapshot(name.as_ptr());
+            }
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        }
         let result = body();
         if result.is_ok() {
             // SAFETY: pairs with the calls above.
@@ -84,7 +97,8 @@ pub fn describe(caught: &CaughtError) -> Error {
         | CaughtError::ErrorReport(report)
         | CaughtError::RustPanic { ereport: report, .. } => report,
     };
-    let error = Error::new(Kind::Database(report.sql_error_code()), report.message());
+    let mut error = Error::new(Kind::Database(report.sql_error_code()), report.message());
+    error.detail = report.detail().map(str::to_owned);
     match report.hint() {
         Some(hint) => error.hint(hint),
         None => error,
@@ -138,6 +152,12 @@ pub fn with_search_path<T>(path: &str, body: impl FnOnce() -> Result<T>) -> Resu
     // SAFETY: as above.
     unsafe { pg_sys::AtEOXact_GUC(true, level) };
     result
+}
+
+/// Runs `body` as the bootstrap superuser: for what PostgreSQL keeps from everybody else, after
+/// the caller's own rights have been checked.
+pub fn as_superuser<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_role(pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID), 0, body)
 }
 
 fn with_role<T>(role: pg_sys::Oid, flag: i32, body: impl FnOnce() -> Result<T>) -> Result<T> {

@@ -1,6 +1,7 @@
 //! The processes: one launcher for the cluster, one scheduler and its workers for each database
 //! that has the extension. ARCHITECTURE.md draws how they start and stop each other.
 
+mod backup_helper;
 mod batches;
 mod housekeeper;
 mod indexer;

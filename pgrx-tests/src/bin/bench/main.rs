@@ -4,6 +4,7 @@
 //!
 //! What is compared is what the extension that is installed does; nothing of it is linked.
 
+mod backup;
 mod drain;
 mod end_to_end;
 mod latency;
@@ -82,6 +83,12 @@ const CASES: &[Case] = &[
         about: "texts a second by the local model",
         usual: true,
         run: local_model::run,
+    },
+    Case {
+        name: "backup",
+        about: "a million vectors into files and back, against COPY and pg_dump",
+        usual: true,
+        run: backup::run,
     },
     Case {
         name: "drain",

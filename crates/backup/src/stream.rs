@@ -1,0 +1,177 @@
+//! Streams into files and out of them, hashed on the way. Both ends run on threads of their
+//! caller's and know nothing but bytes.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::sync::mpsc::SyncSender;
+
+use rustix::io::retry_on_intr;
+use sha2::{Digest, Sha256};
+
+use crate::convert::Converter;
+use crate::manifest::hex;
+use crate::names::Compression;
+use crate::{Error, Result};
+
+/// Bytes that are handed over at a time.
+pub const BLOCK: usize = 1024 * 1024;
+
+/// Bytes after which the disk is asked to begin, so that the last sync is short.
+const FLUSH_EVERY: u64 = 64 * 1024 * 1024;
+
+const LEVEL: i32 = 3;
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+/// Copies `input` to its end into `file`, durably.
+pub fn write(input: impl Read, file: File, compression: Compression) -> Result<Written> {
+    let mut sink = Sink { file, hash: Sha256::new(), bytes: 0, flushed: 0 };
+    let copied = match compression {
+        Compression::None => copy(input, &mut sink),
+        Compression::Zstd => zstd::stream::write::Encoder::new(&mut sink, LEVEL).and_then(|mut encoder| {
+            encoder.include_checksum(true)?;
+            copy(input, &mut encoder)?;
+            encoder.finish().map(drop)
+        }),
+    };
+    copied.and_then(|()| sink.file.sync_all()).map_err(Error::io("write a backup file"))?;
+    Ok(Written { bytes: sink.bytes, sha256: hex(&sink.hash.finalize()) })
+}
+
+fn copy(mut input: impl Read, output: &mut impl Write) -> io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    loop {
+        let mut filled = 0;
+        // A pipe hands out what it has: small pieces are gathered.
+        while filled < block.len() {
+            match input.read(&mut block[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if filled == 0 {
+            return Ok(());
+        }
+        output.write_all(&block[..filled])?;
+    }
+}
+
+struct Sink {
+    file: File,
+    hash: Sha256,
+    bytes: u64,
+    flushed: u64,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_all(bytes)?;
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        if self.bytes - self.flushed >= FLUSH_EVERY {
+            self.flushed = self.bytes;
+            retry_on_intr(|| rustix::fs::fdatasync(&self.file))?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that is read as it was written, decompressed, hashed on the way.
+pub struct Source {
+    reader: Box<dyn Read + Send>,
+    tally: std::sync::Arc<std::sync::Mutex<(Sha256, u64)>>,
+}
+
+struct Hashed {
+    file: File,
+    tally: std::sync::Arc<std::sync::Mutex<(Sha256, u64)>>,
+}
+
+impl Read for Hashed {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(bytes)?;
+        let mut tally = self.tally.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        tally.0.update(&bytes[..count]);
+        tally.1 += count as u64;
+        Ok(count)
+    }
+}
+
+impl Source {
+    pub fn new(file: File, compression: Compression) -> Result<Source> {
+        let tally = std::sync::Arc::new(std::sync::Mutex::new((Sha256::new(), 0)));
+        let hashed = io::BufReader::with_capacity(BLOCK, Hashed { file, tally: tally.clone() });
+        let reader: Box<dyn Read + Send> = match compression {
+            Compression::None => Box::new(hashed),
+            Compression::Zstd => Box::new(
+                zstd::stream::read::Decoder::with_buffer(hashed).map_err(Error::io("read a backup file"))?,
+            ),
+        };
+        Ok(Source { reader, tally })
+    }
+
+    /// Fills `block` as far as the file goes; 0 at its end.
+    pub fn fill(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < block.len() {
+            match self.reader.read(&mut block[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Size and hash of what was read of the file itself.
+    pub fn tally(&self) -> Written {
+        let tally = self.tally.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Written { bytes: tally.1, sha256: hex(&tally.0.clone().finalize()) }
+    }
+}
+
+/// Sends `file` block by block, as COPY's text format where `convert` says so. Ends early when
+/// nobody listens. Returns what was read.
+pub fn send(
+    file: File,
+    compression: Compression,
+    convert: bool,
+    blocks: &SyncSender<Vec<u8>>,
+) -> Result<Written> {
+    let mut source = Source::new(file, compression)?;
+    let mut converter = convert.then(Converter::default);
+    loop {
+        let mut block = vec![0; BLOCK];
+        let count = source.fill(&mut block).map_err(Error::io("read a backup file"))?;
+        if count == 0 {
+            return Ok(source.tally());
+        }
+        block.truncate(count);
+        if let Some(converter) = &mut converter {
+            let mut text = Vec::with_capacity(block.len() + block.len() / 16);
+            converter.feed(&block, &mut text);
+            block = text;
+        }
+        if !block.is_empty() && blocks.send(block).is_err() {
+            return Ok(source.tally());
+        }
+    }
+}
+
+/// Gives a pipe a buffer of a megabyte, where the system allows it.
+pub fn widen(pipe: &std::io::PipeWriter) {
+    // A smaller one is only slower.
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, BLOCK);
+}
