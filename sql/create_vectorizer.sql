@@ -17,7 +17,8 @@ CREATE FUNCTION ai.create_vectorizer(
     queue_table      name DEFAULT NULL,
     grant_to         name[] DEFAULT NULL,
     enqueue_existing bool DEFAULT true,
-    if_not_exists    bool DEFAULT false
+    if_not_exists    bool DEFAULT false,
+    priority         int4 DEFAULT 100
 ) RETURNS int4
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -28,5 +29,5 @@ AS $$
             'destination', destination, 'loading', loading, 'parsing', parsing, 'embedding', embedding,
             'chunking', chunking, 'indexing', indexing, 'formatting', formatting,
             'scheduling', scheduling, 'processing', processing)),
-        queue_schema::text, queue_table::text, grant_to::text[], enqueue_existing, if_not_exists)
+        queue_schema::text, queue_table::text, grant_to::text[], enqueue_existing, if_not_exists, priority)
 $$;

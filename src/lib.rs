@@ -22,9 +22,26 @@ extension_sql_file!(
     requires = ["bootstrap", api::vectorizers::_create_vectorizer]
 );
 extension_sql_file!(
+    "../sql/operate.sql",
+    name = "operate",
+    requires = [
+        "bootstrap",
+        api::operate::_scheduling_window,
+        api::operate::_scheduling_windows,
+        api::operate::_run_vectorizer,
+        api::operate::_run_vectorizer_by_name
+    ]
+);
+extension_sql_file!(
     "../sql/views.sql",
     name = "views",
-    requires = ["bootstrap", api::status::_vectorizer_counts]
+    requires = [
+        "bootstrap",
+        "operate",
+        api::status::_vectorizer_counts,
+        api::operate::_window,
+        api::operate::_throttle
+    ]
 );
 extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 

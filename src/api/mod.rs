@@ -2,6 +2,7 @@
 //! grants of what is declared here stand in `sql/finalize.sql`.
 
 pub mod config_functions;
+pub mod operate;
 pub mod run;
 pub mod search;
 pub mod status;
