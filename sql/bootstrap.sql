@@ -46,8 +46,26 @@ CREATE TABLE ai._vectorizer_control (
     retry_at           timestamptz,
     last_error         text,
     last_error_at      timestamptz,
-    CHECK (state <> 'halted' OR reason IS NOT NULL)
+    -- lower numbers work first
+    priority           int4 NOT NULL DEFAULT 100,
+    -- paused by ai.pause_all_vectorizers, so ai.resume_all_vectorizers lets it go on
+    paused_with_all    bool NOT NULL DEFAULT false,
+    -- a run outside the windows: until when, and for how many rows more
+    run_until          timestamptz,
+    run_rows           int8 CHECK (run_rows >= 0),
+    CHECK (state <> 'halted' OR reason IS NOT NULL),
+    CHECK (state = 'paused' OR NOT paused_with_all)
 );
+
+-- What a vectorizer may spend in a period. `used` belongs to the period that ends at `period_end`;
+-- once that is over it counts as nothing.
+CREATE TABLE ai._vectorizer_budget (
+    vectorizer_id      int4 PRIMARY KEY REFERENCES ai.vectorizer ON DELETE CASCADE,
+    tokens             int8 NOT NULL CHECK (tokens > 0),
+    per                interval NOT NULL CHECK (per >= interval '1 second'),
+    period_end         timestamptz NOT NULL,
+    used               int8 NOT NULL DEFAULT 0 CHECK (used >= 0)
+) WITH (fillfactor = 20);
 
 -- How far the two scans have come. `scanned` is final: rows that come later are captured.
 CREATE TABLE ai._vectorizer_cursor (
@@ -68,6 +86,18 @@ CREATE TABLE ai._vectorizer_counters (
     last_done_at       timestamptz,
     index_note         text
 ) WITH (fillfactor = 20);
+
+-- What was done in each minute of the last day: a ring, so that it cannot grow.
+CREATE TABLE ai._vectorizer_activity (
+    vectorizer_id      int4 NOT NULL REFERENCES ai.vectorizer ON DELETE CASCADE,
+    slot               int2 NOT NULL CHECK (slot BETWEEN 0 AND 1439),
+    minute             timestamptz NOT NULL,
+    rows               int8 NOT NULL,
+    chunks             int8 NOT NULL,
+    requests           int8 NOT NULL,
+    tokens             int8 NOT NULL,
+    PRIMARY KEY (vectorizer_id, slot)
+) WITH (fillfactor = 50);
 
 -- A worker's time-limited right to a batch. `token` fences: a worker whose lease is gone
 -- cannot complete. `keys` holds the batch's keys as text, row after row.
@@ -121,6 +151,7 @@ ALTER TABLE ai._vectorizer_counters SET (autovacuum_vacuum_scale_factor = 0, aut
 SELECT pg_catalog.pg_extension_config_dump('ai.vectorizer', '');
 SELECT pg_catalog.pg_extension_config_dump('ai.vectorizer_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._vectorizer_control', '');
+SELECT pg_catalog.pg_extension_config_dump('ai._vectorizer_budget', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._vectorizer_cursor', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._vectorizer_counters', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._lease', '');

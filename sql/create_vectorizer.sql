@@ -19,6 +19,7 @@ CREATE FUNCTION ai.create_vectorizer(
     enqueue_existing bool DEFAULT true,
     if_not_exists    bool DEFAULT false,
     -- ours
+    priority         int4 DEFAULT 100,
     status_column    name DEFAULT NULL
 ) RETURNS int4
     LANGUAGE sql VOLATILE
@@ -31,5 +32,5 @@ AS $$
             'destination', destination, 'loading', loading, 'parsing', parsing, 'embedding', embedding,
             'chunking', chunking, 'indexing', indexing, 'formatting', formatting,
             'scheduling', scheduling, 'processing', processing)),
-        queue_schema::text, queue_table::text, grant_to::text[], enqueue_existing, if_not_exists) AS id
+        queue_schema::text, queue_table::text, grant_to::text[], enqueue_existing, if_not_exists, priority) AS id
 $$;

@@ -69,10 +69,38 @@ COMMENT ON FUNCTION ai.scheduling_none() IS 'Runs whenever there is work';
 COMMENT ON FUNCTION ai.scheduling_default() IS 'Runs whenever there is work';
 COMMENT ON FUNCTION ai.destination_table(text, text, text, text, text) IS 'A store of its own, and a view that joins it with the source';
 COMMENT ON FUNCTION ai.destination_column(text) IS 'A vector column of the source itself';
-COMMENT ON FUNCTION ai._create_vectorizer(oid, text, jsonb, text, text, text[], bool, bool) IS 'Behind ai.create_vectorizer';
+COMMENT ON FUNCTION ai._create_vectorizer(oid, text, jsonb, text, text, text[], bool, bool, int4) IS 'Behind ai.create_vectorizer';
 COMMENT ON FUNCTION ai._vectorizer_counts(int4) IS 'Behind ai.vectorizer_status';
 COMMENT ON FUNCTION ai._embed(int4, text, text) IS 'Behind ai.embed';
 COMMENT ON FUNCTION ai._embed(text, text, text) IS 'Behind ai.embed';
 COMMENT ON FUNCTION ai._capture_row() IS 'Trigger: notes the key of a changed row';
 COMMENT ON FUNCTION ai._capture_truncate() IS 'Trigger: empties queue and store with their source';
 COMMENT ON FUNCTION ai._unchanged(anyelement, anyelement) IS 'True when two values are stored alike';
+
+COMMENT ON FUNCTION ai.scheduling_window IS 'Works from start to stop only, on the days given, in a time zone';
+COMMENT ON FUNCTION ai.scheduling_windows IS 'Works in any of several windows';
+COMMENT ON FUNCTION ai._scheduling_window(float8, float8, text[], text) IS 'Behind ai.scheduling_window';
+COMMENT ON FUNCTION ai._scheduling_windows(jsonb[]) IS 'Behind ai.scheduling_windows';
+COMMENT ON FUNCTION ai._period_end IS 'Behind ai.set_budget';
+COMMENT ON FUNCTION ai._window(jsonb, timestamptz) IS 'Behind ai.vectorizer_status: what the windows say of a moment';
+COMMENT ON FUNCTION ai._throttle() IS 'Behind ai.vectorizer_status: why workers give way now';
+COMMENT ON FUNCTION ai.pause_all_vectorizers IS 'Pauses every vectorizer that runs; one row each';
+COMMENT ON FUNCTION ai.resume_all_vectorizers IS 'Resumes what ai.pause_all_vectorizers paused; one row each';
+COMMENT ON FUNCTION ai.set_priority(int4, int4) IS 'Lower numbers work first; equal ones share';
+COMMENT ON FUNCTION ai.set_priority(text, int4) IS 'Lower numbers work first; equal ones share';
+COMMENT ON FUNCTION ai.set_scheduling(int4, jsonb) IS 'Gives a vectorizer other windows';
+COMMENT ON FUNCTION ai.set_scheduling(text, jsonb) IS 'Gives a vectorizer other windows';
+COMMENT ON FUNCTION ai.set_budget(int4, int8, interval, timestamptz) IS 'Rests once so many tokens are used in a period; NULL tokens: no budget';
+COMMENT ON FUNCTION ai.set_budget(text, int8, interval, timestamptz) IS 'Rests once so many tokens are used in a period; NULL tokens: no budget';
+COMMENT ON FUNCTION ai.run_vectorizer(int4, interval, int8) IS 'Works now, outside the windows: for a time, for so many rows, or until all is done';
+COMMENT ON FUNCTION ai.run_vectorizer(text, interval, int8) IS 'Works now, outside the windows: for a time, for so many rows, or until all is done';
+COMMENT ON FUNCTION ai._run_vectorizer(int4, interval, int8) IS 'Behind ai.run_vectorizer';
+COMMENT ON FUNCTION ai._run_vectorizer(text, interval, int8) IS 'Behind ai.run_vectorizer';
+COMMENT ON VIEW ai.vectorizer_activity IS 'What was done in each minute of the last day';
+COMMENT ON TABLE ai._vectorizer_activity IS 'Ring of the last 1,440 minutes of each vectorizer';
+COMMENT ON TABLE ai._vectorizer_budget IS 'Tokens that a vectorizer may use in a period';
+
+-- One row each: the planner must not think of a thousand.
+ALTER FUNCTION ai._window(jsonb, timestamptz) ROWS 1;
+
+GRANT SELECT ON ai.vectorizer_activity TO PUBLIC;

@@ -15,19 +15,29 @@ SELECT v.id,
        v.disabled,
        CASE WHEN c.state = 'paused' AND EXISTS (SELECT FROM ai._lease l WHERE l.vectorizer_id = v.id) THEN 'pausing'
             WHEN c.state <> 'running' THEN c.state
+            WHEN b.spent AND EXISTS (SELECT FROM ai._lease l WHERE l.vectorizer_id = v.id) THEN 'pausing'
+            WHEN b.spent THEN 'paused'
+            WHEN NOT w.open AND (c.run_until > clock_timestamp() AND c.run_rows IS DISTINCT FROM 0) IS NOT TRUE THEN 'waiting for window'
             WHEN c.retry_at > clock_timestamp() THEN 'backing off'
+            WHEN t.reason IS NOT NULL AND n.pending > 0 THEN 'throttled'
             WHEN NOT s.scanned THEN 'backfilling'
             WHEN n.pending > 0 THEN 'running'
             ELSE 'idle' END AS state,
-       coalesce(c.reason, CASE WHEN c.retry_at > clock_timestamp() THEN c.last_error END) AS state_reason,
+       coalesce(c.reason,
+                CASE WHEN c.state <> 'running' THEN NULL
+                     WHEN b.spent THEN format('the budget of %s tokens is used up until %s', b.tokens, date_trunc('second', b.period_end))
+                     WHEN NOT w.open AND (c.run_until > clock_timestamp() AND c.run_rows IS DISTINCT FROM 0) IS NOT TRUE
+                     THEN format('the next window opens at %s', w.next_window)
+                     WHEN c.retry_at > clock_timestamp() THEN c.last_error
+                     WHEN n.pending > 0 THEN t.reason END) AS state_reason,
        n.total AS rows_total,
        n.embedded AS rows_embedded,
        n.pending AS rows_pending,
        n.failed AS rows_failed,
        clock_timestamp() - n.oldest_pending AS oldest_pending_age,
-       CASE WHEN k.last_done_at > clock_timestamp() - interval '30 seconds' THEN k.rows_per_second ELSE 0 END AS rows_per_second,
-       CASE WHEN n.pending > 0 AND k.rows_per_second > 0 AND c.state = 'running'
-                 AND k.last_done_at > clock_timestamp() - interval '30 seconds'
+       CASE WHEN k.last_done_at > clock_timestamp() - interval '1 minute' THEN k.rows_per_second ELSE 0 END AS rows_per_second,
+       CASE WHEN n.pending > 0 AND k.rows_per_second > 0 AND c.state = 'running' AND b.spent IS NOT TRUE
+                 AND k.last_done_at > clock_timestamp() - interval '1 minute'
             THEN make_interval(secs => n.pending / k.rows_per_second) END AS eta,
        c.last_error,
        c.last_error_at,
@@ -36,11 +46,24 @@ SELECT v.id,
        k.tokens_used,
        k.calls_saved,
        CASE WHEN c.state = 'paused' THEN c.changed_by END AS paused_by,
-       CASE WHEN c.state = 'paused' THEN c.changed_at END AS paused_at
+       CASE WHEN c.state = 'paused' THEN c.changed_at END AS paused_at,
+       c.priority,
+       w.next_window,
+       CASE WHEN c.run_until > clock_timestamp() AND c.run_rows IS DISTINCT FROM 0 THEN c.run_until END AS run_until,
+       CASE WHEN c.run_until > clock_timestamp() THEN c.run_rows END AS run_rows,
+       t.reason IS NOT NULL AS throttled,
+       b.tokens AS budget_tokens,
+       CASE WHEN b.period_end > clock_timestamp() THEN b.used WHEN b.tokens IS NOT NULL THEN 0 END AS budget_used,
+       b.resets_at AS budget_resets_at
   FROM ai.vectorizer v
   JOIN ai._vectorizer_control c ON c.vectorizer_id = v.id
   JOIN ai._vectorizer_cursor s ON s.vectorizer_id = v.id
   JOIN ai._vectorizer_counters k ON k.vectorizer_id = v.id
+  LEFT JOIN (SELECT u.*, u.period_end > clock_timestamp() AND u.used >= u.tokens AS spent,
+                    ai._period_end(u.period_end, u.per, clock_timestamp()) AS resets_at
+               FROM ai._vectorizer_budget u) b ON b.vectorizer_id = v.id
+ CROSS JOIN LATERAL ai._window(v.config -> 'scheduling', clock_timestamp()) w
+ CROSS JOIN (SELECT ai._throttle() AS reason) t
  CROSS JOIN LATERAL ai._vectorizer_counts(v.id) n;
 
 CREATE VIEW ai.vectorizer_progress AS
@@ -69,3 +92,11 @@ SELECT g.secret AS name, g.role
   FROM ai._secret_grant g
   LEFT JOIN pg_catalog.pg_roles r ON r.rolname = g.role
  WHERE g.role = 'public' OR pg_catalog.pg_has_role(r.oid, 'USAGE');
+
+-- Who may read a source may know how many of its rows were embedded when.
+CREATE VIEW ai.vectorizer_activity AS
+SELECT v.id, v.name, a.minute, a.rows, a.chunks, a.requests, a.tokens
+  FROM ai._vectorizer_activity a
+  JOIN ai.vectorizer v ON v.id = a.vectorizer_id
+ WHERE a.minute > clock_timestamp() - interval '1 day'
+   AND has_table_privilege(v.source, 'SELECT');

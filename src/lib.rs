@@ -23,9 +23,26 @@ extension_sql_file!(
         ["bootstrap", api::vectorizers::_create_vectorizer, api::record_status::_keep_embedding_status]
 );
 extension_sql_file!(
+    "../sql/operate.sql",
+    name = "operate",
+    requires = [
+        "bootstrap",
+        api::operate::_scheduling_window,
+        api::operate::_scheduling_windows,
+        api::operate::_run_vectorizer,
+        api::operate::_run_vectorizer_by_name
+    ]
+);
+extension_sql_file!(
     "../sql/views.sql",
     name = "views",
-    requires = ["bootstrap", api::status::_vectorizer_counts]
+    requires = [
+        "bootstrap",
+        "operate",
+        api::status::_vectorizer_counts,
+        api::operate::_window,
+        api::operate::_throttle
+    ]
 );
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["views"]);
 extension_sql_file!(

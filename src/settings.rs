@@ -13,6 +13,8 @@ static LEASE_DURATION: GucSetting<i32> = GucSetting::<i32>::new(120_000);
 static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static LOCAL_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+static THROTTLE_ACTIVE_SESSIONS: GucSetting<i32> = GucSetting::<i32>::new(0);
+static THROTTLE_REPLICATION_LAG: GucSetting<i32> = GucSetting::<i32>::new(0);
 static LOCAL_MODEL_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static SECRETS_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ALLOWED_ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -29,6 +31,10 @@ pub struct Settings {
     pub request_timeout: Duration,
     pub connect_timeout: Duration,
     pub local_threads: usize,
+    /// Workers give way while so many sessions, or more, are active.
+    pub throttle_active_sessions: Option<i64>,
+    /// Workers give way while a standby is further behind.
+    pub throttle_replication_lag: Option<Duration>,
     pub local_model_directory: Option<PathBuf>,
     pub secrets_directory: Option<PathBuf>,
     pub backup_directory: Option<PathBuf>,
@@ -47,6 +53,8 @@ impl Settings {
             request_timeout: millis(&REQUEST_TIMEOUT),
             connect_timeout: millis(&CONNECT_TIMEOUT),
             local_threads: local_threads(),
+            throttle_active_sessions: Some(THROTTLE_ACTIVE_SESSIONS.get().into()).filter(|n| *n > 0),
+            throttle_replication_lag: Some(millis(&THROTTLE_REPLICATION_LAG)).filter(|lag| !lag.is_zero()),
             local_model_directory: text(&LOCAL_MODEL_DIRECTORY).map(PathBuf::from),
             secrets_directory: text(&SECRETS_DIRECTORY).map(PathBuf::from),
             backup_directory: text(&BACKUP_DIRECTORY).map(PathBuf::from),
@@ -56,6 +64,13 @@ impl Settings {
                 })
                 .unwrap_or_default(),
         }
+    }
+}
+
+impl Settings {
+    /// Whether workers have to look at the load of the server.
+    pub fn throttles(&self) -> bool {
+        self.throttle_active_sessions.is_some() || self.throttle_replication_lag.is_some()
     }
 }
 
@@ -138,6 +153,24 @@ pub fn init() {
         0,
         1024,
         GucFlags::empty(),
+    );
+    int(
+        c"autovector.throttle_active_sessions",
+        c"Sets the number of active sessions at which workers give way.",
+        c"0 means that sessions are not looked at.",
+        &THROTTLE_ACTIVE_SESSIONS,
+        0,
+        1_000_000,
+        GucFlags::empty(),
+    );
+    int(
+        c"autovector.throttle_replication_lag",
+        c"Sets how far a standby may be behind before workers give way.",
+        c"0 means that standbys are not looked at.",
+        &THROTTLE_REPLICATION_LAG,
+        0,
+        86_400_000,
+        GucFlags::UNIT_MS,
     );
     let string = |name, short, long, setting| {
         GucRegistry::define_string_guc(

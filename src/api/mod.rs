@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod config_functions;
+pub mod operate;
 pub mod record_status;
 pub mod run;
 pub mod search;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use pgrx::datum::Interval;
+use pgrx::iter::TableIterator;
+use pgrx::name;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -51,6 +53,30 @@ pub fn resume_vectorizer(vectorizer: i32) -> std::result::Result<String, ErrorRe
 #[search_path(pg_catalog, pg_temp)]
 pub fn resume_vectorizer_by_name(vectorizer: &str) -> std::result::Result<String, ErrorReport> {
     resume_vectorizer(catalog::id_of(vectorizer)?)
+}
+
+#[pg_extern(volatile)]
+#[search_path(pg_catalog, pg_temp)]
+#[allow(clippy::type_complexity)]
+pub fn pause_all_vectorizers(
+    reason: default!(Option<&str>, "NULL"),
+    wait: default!(Option<bool>, "true"),
+    timeout: default!(Option<Interval>, "'1 minute'"),
+) -> std::result::Result<TableIterator<'static, (name!(vectorizer, String), name!(state, String))>, ErrorReport>
+{
+    let limit = timeout.as_ref().map_or(Ok(Duration::MAX / 4), self::timeout)?;
+    let paused = control::pause_all(reason, wait.unwrap_or(true), limit)?;
+    Ok(TableIterator::new(paused.into_iter().map(|(name, state)| (name, state.to_owned()))))
+}
+
+#[pg_extern(volatile)]
+#[search_path(pg_catalog, pg_temp)]
+#[allow(clippy::type_complexity)]
+pub fn resume_all_vectorizers()
+-> std::result::Result<TableIterator<'static, (name!(vectorizer, String), name!(state, String))>, ErrorReport>
+{
+    let resumed = control::resume_all()?;
+    Ok(TableIterator::new(resumed.into_iter().map(|(name, state)| (name, state.to_owned()))))
 }
 
 #[pg_extern(volatile)]

@@ -6,7 +6,7 @@ use pgrx::{JsonB, pg_sys};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::services::vectorizers::{self, Request};
+use crate::services::vectorizers::{self, DEFAULT_PRIORITY, Request};
 use crate::store::catalog;
 
 /// The implementation of `ai.create_vectorizer`. `config` has one member for each configuration
@@ -23,6 +23,7 @@ pub fn _create_vectorizer(
     grant_to: Option<Vec<Option<String>>>,
     enqueue_existing: Option<bool>,
     if_not_exists: Option<bool>,
+    priority: Option<i32>,
 ) -> Result<i32, ErrorReport> {
     let source =
         source.ok_or_else(|| Error::invalid("source is null").hint("Name the table: 'public.docs'."))?;
@@ -39,6 +40,7 @@ pub fn _create_vectorizer(
         grant_to: grant_to.unwrap_or_default().into_iter().flatten().collect(),
         enqueue_existing: enqueue_existing.unwrap_or(true),
         if_not_exists: if_not_exists.unwrap_or(false),
+        priority: priority.unwrap_or(DEFAULT_PRIORITY),
     })?)
 }
 

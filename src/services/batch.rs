@@ -2,7 +2,7 @@
 //! of PostgreSQL.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use autovector_domain::failure::Failure;
 use autovector_domain::packing;
@@ -14,11 +14,44 @@ use crate::store::completion::{Chunks, FinishedRow, Outcome, Usage};
 use crate::store::queue::ClaimedRow;
 use crate::store::vectors::Chunk;
 
+/// Holds a batch up between two requests while the server is busy, without losing what it has.
+#[derive(Default)]
+pub struct Brake {
+    on: Mutex<bool>,
+    released: Condvar,
+}
+
+impl Brake {
+    /// Puts the brake on or lets go.
+    pub fn set(&self, on: bool) {
+        let mut now = self.on.lock().unwrap_or_else(PoisonError::into_inner);
+        if *now != on {
+            *now = on;
+            self.released.notify_all();
+        }
+    }
+
+    /// Waits while the brake is on.
+    fn pass(&self) {
+        let now = self.on.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.released.wait_while(now, |on| *on).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
 pub struct Batch {
     pub rows: Vec<ClaimedRow>,
+    pub brake: Arc<Brake>,
     pub pipeline: Arc<Pipeline>,
     pub embedder: Arc<dyn Embedder>,
     pub dimensions: usize,
+}
+
+impl Batch {
+    /// About as many tokens as the texts of the rows have.
+    pub fn estimate_tokens(&self) -> i64 {
+        let texts = self.rows.iter().filter_map(|row| row.text.as_deref());
+        texts.map(|text| packing::estimate_tokens(text) as i64).sum()
+    }
 }
 
 pub struct Embedded {
@@ -85,10 +118,14 @@ fn request(
     let estimates: Vec<usize> = texts.iter().map(|text| packing::estimate_tokens(text)).collect();
     let mut vectors = Vec::with_capacity(texts.len());
     for range in packing::pack(&estimates, limits.inputs, limits.tokens) {
+        batch.brake.pass();
+        let estimated: usize = estimates[range.clone()].iter().sum();
         let inputs: Vec<&str> = texts[range].iter().map(String::as_str).collect();
         let isolated = embed_isolating(batch.embedder.as_ref(), &inputs, Purpose::Document);
         usage.requests += isolated.calls as u64;
-        usage.tokens += isolated.tokens;
+        // A provider that does not count would make a budget endless.
+        let answered = isolated.iter().any(|vector| vector.is_ok());
+        usage.tokens += if isolated.tokens == 0 && answered { estimated as u64 } else { isolated.tokens };
         vectors.extend(isolated.iter().map(|vector| vector.map(<[f32]>::to_vec).map_err(Clone::clone)));
         if let Some(failure) = isolated.interruption() {
             vectors.resize(texts.len(), Err(failure.clone()));

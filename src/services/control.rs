@@ -7,12 +7,12 @@ use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{self, Vectorizer};
 use crate::store::locks::{self, Lock, Mode};
 use crate::store::transaction::as_extension_owner;
-use crate::store::{capture, control, generations, roles, wake};
+use crate::store::{capture, control, generations, roles, wake, work};
 
 /// Between two looks while waiting for others.
 const POLL: Duration = Duration::from_millis(5);
 
-fn managed(id: i32) -> Result<Vectorizer> {
+pub(super) fn managed(id: i32) -> Result<Vectorizer> {
     let v = as_extension_owner(|| catalog::vectorizer(id))?;
     roles::require_ownership(&v.source)?;
     Ok(v)
@@ -23,29 +23,95 @@ fn managed(id: i32) -> Result<Vectorizer> {
 /// All of it belongs to the caller's transaction: a rollback leaves the vectorizer running.
 pub fn pause(id: i32, reason: Option<&str>, wait: bool, timeout: Duration) -> Result<&'static str> {
     let v = managed(id)?;
+    let deadline = Instant::now().checked_add(timeout);
     let by = roles::current_name()?;
     locks::wait_for_transaction(v.id, Lock::Gate, Mode::Exclusive);
-    as_extension_owner(|| control::set_state(v.id, "paused", reason, &by))?;
+    as_extension_owner(|| control::set_state(v.id, "paused", reason, &by, false))?;
     capture::wake_at_commit();
-    let deadline = Instant::now() + timeout;
+    let quiet = wait_for_quiet(vec![v.id], wait, deadline).is_empty();
+    Ok(if quiet { "paused" } else { "pausing" })
+}
+
+/// Lets a paused or halted vectorizer run again, from where it stood. Returns `running`, or
+/// `waiting for window`.
+pub fn resume(id: i32) -> Result<&'static str> {
+    let v = managed(id)?;
+    let by = roles::current_name()?;
+    as_extension_owner(|| control::set_state(v.id, "running", None, &by, false))?;
+    capture::wake_at_commit();
+    Ok(resumed(&v))
+}
+
+fn resumed(v: &Vectorizer) -> &'static str {
+    let closed = v.config.scheduling.state(work::now()).is_some_and(|window| !window.open);
+    if closed { "waiting for window" } else { "running" }
+}
+
+/// Waits until the vectorizers have nothing in flight; returns those that still have. None: no
+/// end to the waiting.
+fn wait_for_quiet(mut busy: Vec<i32>, wait: bool, deadline: Option<Instant>) -> Vec<i32> {
     loop {
-        if locks::try_for_transaction(v.id, Lock::Batch, Mode::Exclusive) {
-            return Ok("paused");
-        }
-        if !wait || Instant::now() >= deadline {
-            return Ok("pausing");
+        busy.retain(|id| !locks::try_for_transaction(*id, Lock::Batch, Mode::Exclusive));
+        if busy.is_empty() || !wait || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return busy;
         }
         waiting::nap(POLL);
     }
 }
 
-/// Lets a paused or halted vectorizer run again, from where it stood.
-pub fn resume(id: i32) -> Result<&'static str> {
-    let v = managed(id)?;
+/// The vectorizers that the caller manages. One whose tables are gone has nothing to do anyway.
+fn all_managed() -> Result<Vec<Vectorizer>> {
+    let ids = as_extension_owner(catalog::ids)?;
+    let all: Vec<Vectorizer> =
+        ids.iter().filter_map(|id| as_extension_owner(|| catalog::vectorizer(*id)).ok()).collect();
+    let refused = all.iter().map(|v| roles::require_ownership(&v.source)).find_map(Result::err);
+    let managed: Vec<Vectorizer> =
+        all.into_iter().filter(|v| roles::require_ownership(&v.source).is_ok()).collect();
+    match refused {
+        Some(error) if managed.is_empty() => Err(error),
+        _ => Ok(managed),
+    }
+}
+
+/// Pauses every vectorizer that runs and that the caller manages. Returns the name and state of
+/// all that are paused together, those of an earlier call included.
+pub fn pause_all(reason: Option<&str>, wait: bool, timeout: Duration) -> Result<Vec<(String, &'static str)>> {
+    let managed = all_managed()?;
+    let deadline = Instant::now().checked_add(timeout);
     let by = roles::current_name()?;
-    as_extension_owner(|| control::set_state(v.id, "running", None, &by))?;
+    let mut paused = Vec::new();
+    for v in &managed {
+        // In the order of the ids, so that two of these calls do not deadlock.
+        locks::wait_for_transaction(v.id, Lock::Gate, Mode::Exclusive);
+        let together = as_extension_owner(|| {
+            if control::read(v.id)?.is_some_and(|control| control.state == "running") {
+                control::set_state(v.id, "paused", reason, &by, true)?;
+                return Ok(true);
+            }
+            Ok(control::paused_with_all()?.contains(&v.id))
+        })?;
+        if together {
+            paused.push(v);
+        }
+    }
     capture::wake_at_commit();
-    Ok("running")
+    let busy = wait_for_quiet(paused.iter().map(|v| v.id).collect(), wait, deadline);
+    let state = |id| if busy.contains(&id) { "pausing" } else { "paused" };
+    Ok(paused.into_iter().map(|v| (v.name.clone(), state(v.id))).collect())
+}
+
+/// Lets those run again that `pause_all` paused and that the caller manages.
+pub fn resume_all() -> Result<Vec<(String, &'static str)>> {
+    let managed = all_managed()?;
+    let by = roles::current_name()?;
+    let together = as_extension_owner(control::paused_with_all)?;
+    let mut resumed_now = Vec::new();
+    for v in managed.iter().filter(|v| together.contains(&v.id)) {
+        as_extension_owner(|| control::set_state(v.id, "running", None, &by, false))?;
+        resumed_now.push((v.name.clone(), resumed(v)));
+    }
+    capture::wake_at_commit();
+    Ok(resumed_now)
 }
 
 /// Waits until everything that was committed before the call is embedded (or failed with a

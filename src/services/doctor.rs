@@ -17,7 +17,7 @@ pub struct Finding {
     pub fix: String,
 }
 
-fn finding(
+pub(super) fn finding(
     severity: &'static str,
     subject: &str,
     finding: impl Into<String>,
@@ -82,6 +82,7 @@ fn server() -> Result<Vec<Finding>> {
             "Look for free places: SHOW max_worker_processes; the server's log says what is missing.",
         ));
     }
+    findings.extend(super::standstill::server_findings());
     if let Err(error) = catalog::pgvector() {
         findings.push(finding("error", "pgvector", error.message, error.hint.unwrap_or_default()));
     }
@@ -148,7 +149,7 @@ fn state(v: &Vectorizer) -> Result<Vec<Finding>> {
             ),
             "It goes on by itself once the provider answers.",
         )],
-        _ => Vec::new(),
+        _ => super::standstill::findings(v)?,
     })
 }
 

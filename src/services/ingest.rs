@@ -10,7 +10,7 @@ use super::batch::Embedded;
 use crate::error::{Error, Result};
 use crate::store::catalog::{self, Vectorizer};
 use crate::store::completion::{self, Completed, FinishedRow, Outcome};
-use crate::store::queue::{self, Claim, Lease};
+use crate::store::queue::{self, Claim, Lease, Wanted};
 use crate::store::record_status::embedding;
 use crate::store::session::WorkerIdentity;
 use crate::store::transaction::{as_role, transaction};
@@ -20,13 +20,14 @@ use crate::store::{control, failpoint, leases, ownership};
 pub fn claim(
     v: &Vectorizer,
     template_columns: &[String],
+    wanted: Wanted,
     limit: usize,
     worker: &WorkerIdentity,
     lease_duration: Duration,
 ) -> Result<Option<Claim>> {
     transaction(|| {
         ownership::follow_source(v)?;
-        let claim = queue::claim(v, template_columns, limit, worker, lease_duration)?;
+        let claim = queue::claim(v, template_columns, wanted, limit, worker, lease_duration)?;
         failpoint::reach("before_claim_commits")?;
         Ok(claim)
     })

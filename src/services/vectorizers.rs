@@ -16,6 +16,9 @@ use crate::store::registry::{self, NewVectorizer};
 use crate::store::transaction::{as_extension_owner, current_role};
 use crate::store::{capture, ddl, locks, roles, secret_grants, wake};
 
+/// The priority of a vectorizer that nobody gave another one.
+pub const DEFAULT_PRIORITY: i32 = 100;
+
 /// The arguments of `ai.create_vectorizer`, as they were given.
 pub struct Request {
     pub source: pg_sys::Oid,
@@ -27,6 +30,7 @@ pub struct Request {
     pub grant_to: Vec<String>,
     pub enqueue_existing: bool,
     pub if_not_exists: bool,
+    pub priority: i32,
 }
 
 /// The vectors' own table and view, as they will be made.
@@ -95,6 +99,7 @@ pub fn create(request: Request) -> Result<i32> {
             queue_schema: request.queue_schema.as_deref(),
             queue_table: request.queue_table.as_deref(),
             scanned: !request.enqueue_existing,
+            priority: request.priority,
         })
     })?;
     ddl::create_triggers(id, &source, &key, &relevant_columns(&config)?)?;

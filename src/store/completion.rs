@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::catalog::{Pgvector, Vectorizer};
 use super::key::{Key, columns_of};
+use super::ledger;
 use super::queue::{Kind, Lease};
 use super::record_status::embedding;
 use super::sql;
@@ -91,6 +92,7 @@ pub fn complete(
     let finished = decided.iter().filter(|d| **d != Decision::Leave && **d != Decision::MakeDirty).count();
     let done = rows.iter().zip(&decided).filter(|(row, d)| **d == Decision::Finish && row.is_done()).count();
     count(v.id, done, usage, rate)?;
+    ledger::enter(v.id, done, usage)?;
     log_failures(v.id, rows, &decided)?;
     Ok(Completed::Rows(finished))
 }

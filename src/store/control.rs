@@ -27,14 +27,18 @@ pub fn read(id: i32) -> Result<Option<Control>> {
     )
 }
 
-/// Sets the state, with who asked for it and why. True when it changed.
-pub fn set_state(id: i32, state: &str, reason: Option<&str>, by: &str) -> Result<bool> {
+/// Sets the state, with who asked for it and why. True when it changed. Pausing again without a
+/// reason keeps the one that was given; every change of state ends a run outside the windows.
+pub fn set_state(id: i32, state: &str, reason: Option<&str>, by: &str, with_all: bool) -> Result<bool> {
     let changed = sql::execute(
         "UPDATE ai._vectorizer_control
-            SET state = $2, reason = $3, changed_by = $4::name, changed_at = clock_timestamp(),
-                consecutive_errors = 0, retry_at = NULL
-          WHERE vectorizer_id = $1 AND ((state, reason) IS DISTINCT FROM ($2, $3) OR retry_at IS NOT NULL)",
-        &[id.into(), state.into(), reason.into(), by.into()],
+            SET state = $2, reason = CASE WHEN state = $2 THEN coalesce($3, reason) ELSE $3 END,
+                changed_by = $4::name, changed_at = clock_timestamp(), paused_with_all = $5,
+                consecutive_errors = 0, retry_at = NULL, run_until = NULL, run_rows = NULL
+          WHERE vectorizer_id = $1
+            AND (state <> $2 OR ($3 IS NOT NULL AND reason IS DISTINCT FROM $3) OR paused_with_all <> $5
+                 OR retry_at IS NOT NULL)",
+        &[id.into(), state.into(), reason.into(), by.into(), with_all.into()],
     )?;
     sql::execute(
         "UPDATE ai.vectorizer SET disabled = ($2 = 'paused') WHERE id = $1 AND disabled <> ($2 = 'paused')",
@@ -94,6 +98,56 @@ pub fn log_error(id: i32, message: &str, details: Value) -> Result<()> {
           WHERE e.id = $1 AND e.recorded <=
                 (SELECT recorded FROM ai._vectorizer_errors WHERE id = $1 ORDER BY recorded DESC OFFSET $2 LIMIT 1)",
         &[id.into(), MAX_ERRORS.into()],
+    )?;
+    Ok(())
+}
+
+/// Vectorizers that were paused together, in order.
+pub fn paused_with_all() -> Result<Vec<i32>> {
+    sql::query(
+        "SELECT vectorizer_id FROM ai._vectorizer_control WHERE paused_with_all ORDER BY vectorizer_id",
+        &[],
+        |row| row.value(1),
+    )
+}
+
+/// Lower numbers work first.
+pub fn set_priority(id: i32, priority: i32) -> Result<()> {
+    sql::execute(
+        "UPDATE ai._vectorizer_control SET priority = $2 WHERE vectorizer_id = $1 AND priority <> $2",
+        &[id.into(), priority.into()],
+    )?;
+    Ok(())
+}
+
+/// Lets a vectorizer work outside its windows: for `time`, or until everything is done.
+pub fn start_run(id: i32, time: Option<Duration>, rows: Option<i64>) -> Result<()> {
+    sql::execute(
+        "UPDATE ai._vectorizer_control
+            SET run_until = coalesce(clock_timestamp() + $2 * interval '1 microsecond', 'infinity'), run_rows = $3
+          WHERE vectorizer_id = $1",
+        &[id.into(), time.map(|time| time.as_micros() as i64).into(), rows.into()],
+    )?;
+    Ok(())
+}
+
+/// Takes `rows` off what a run may still do.
+pub fn count_run(id: i32, rows: usize) -> Result<()> {
+    sql::execute(
+        "UPDATE ai._vectorizer_control SET run_rows = greatest(run_rows - $2, 0)
+          WHERE vectorizer_id = $1 AND run_rows IS NOT NULL",
+        &[id.into(), (rows as i64).into()],
+    )?;
+    Ok(())
+}
+
+/// Ends a run without an hour once nothing is left to do or in flight.
+pub fn end_run(id: i32) -> Result<()> {
+    sql::execute(
+        "UPDATE ai._vectorizer_control SET run_until = NULL, run_rows = NULL
+          WHERE vectorizer_id = $1 AND run_until = 'infinity'
+            AND NOT EXISTS (SELECT FROM ai._lease WHERE vectorizer_id = $1)",
+        &[id.into()],
     )?;
     Ok(())
 }

@@ -17,6 +17,8 @@ pub mod indexes;
 pub mod key;
 pub mod latch;
 pub mod leases;
+pub mod ledger;
+pub mod load;
 pub mod locks;
 pub mod nearest;
 pub mod ownership;

@@ -13,7 +13,8 @@ use super::key::{Key, columns_of};
 use super::locks::{self, Lock, Mode};
 use super::session::WorkerIdentity;
 use super::transaction::as_role;
-use super::{ident::Ident, sql};
+use super::work::{self, Standing};
+use super::{control, ident::Ident, sql};
 use crate::error::{self, Error, Result};
 
 /// Text bytes (as stored) that one batch may read into memory.
@@ -72,30 +73,48 @@ struct Cursors {
     dirty: Option<Key>,
 }
 
+/// Which rows a claim is to look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Changed rows alone.
+    Changes,
+    /// Changed rows, and where there are none those of the backfill.
+    Any,
+}
+
 /// Claims up to `limit` rows, changed ones before those of the backfill. None: nothing to do,
-/// paused, or about to be. Runs in the caller's transaction; on Some a session-level share of
+/// not allowed now, or about to be paused. Runs in the caller's transaction; on Some a session-level share of
 /// `Lock::Batch` is held, which the caller gives back after completion.
 pub fn claim(
     v: &Vectorizer,
     template_columns: &[String],
+    wanted: Wanted,
     limit: usize,
     worker: &WorkerIdentity,
     lease_duration: Duration,
 ) -> Result<Option<Claim>> {
-    if !locks::try_for_transaction(v.id, Lock::Gate, Mode::Share) || !is_runnable(v.id)? {
+    if !locks::try_for_transaction(v.id, Lock::Gate, Mode::Share) {
         return Ok(None);
     }
+    let Some(standing) = work::standing(v.id)?.filter(Standing::is_ready) else { return Ok(None) };
+    let limit = standing.rows_left().map_or(limit, |left| limit.min(left));
     locks::wait_for_transaction(v.id, Lock::Claim, Mode::Exclusive);
     let mut cursors = read_cursors(v.id)?;
     let held = held_keys(v)?;
     let (kind, rows) = match claim_dirty(v, template_columns, limit, &held, &mut cursors)? {
         rows if !rows.is_empty() => (Kind::Dirty, rows),
-        _ if cursors.scanned => (Kind::Backfill, Vec::new()),
+        _ if cursors.scanned || wanted == Wanted::Changes => (Kind::Backfill, Vec::new()),
         _ => (Kind::Backfill, claim_backfill(v, template_columns, limit, &mut cursors)?),
     };
     write_cursors(v.id, &cursors)?;
     if rows.is_empty() {
+        if standing.run && wanted == Wanted::Any {
+            control::end_run(v.id)?;
+        }
         return Ok(None);
+    }
+    if standing.rows_left().is_some() {
+        control::count_run(v.id, rows.len())?;
     }
     let lease = insert_lease(v, kind, &rows, worker, lease_duration)?;
     // Last, because an error after it would leave the lock behind; and an error when it cannot be
@@ -107,16 +126,6 @@ pub fn claim(
         ));
     }
     Ok(Some(Claim { lease, rows }))
-}
-
-fn is_runnable(id: i32) -> Result<bool> {
-    sql::query_one(
-        "SELECT state = 'running' AND (retry_at IS NULL OR retry_at <= clock_timestamp())
-           FROM ai._vectorizer_control WHERE vectorizer_id = $1",
-        &[id.into()],
-        |row| row.value(1),
-    )
-    .map(|runnable| runnable.unwrap_or(false))
 }
 
 fn read_cursors(id: i32) -> Result<Cursors> {

@@ -23,6 +23,7 @@ pub struct NewVectorizer<'a> {
     pub queue_table: Option<&'a str>,
     /// Rows that are there already are left alone.
     pub scanned: bool,
+    pub priority: i32,
 }
 
 pub fn next_id() -> Result<i32> {
@@ -65,7 +66,10 @@ pub fn insert(new: &NewVectorizer<'_>) -> Result<()> {
             new.store.into(),
         ],
     )?;
-    sql::execute("INSERT INTO ai._vectorizer_control (vectorizer_id) VALUES ($1)", &[new.id.into()])?;
+    sql::execute(
+        "INSERT INTO ai._vectorizer_control (vectorizer_id, priority) VALUES ($1, $2)",
+        &[new.id.into(), new.priority.into()],
+    )?;
     sql::execute("INSERT INTO ai._vectorizer_counters (vectorizer_id) VALUES ($1)", &[new.id.into()])?;
     sql::execute(
         "INSERT INTO ai._vectorizer_cursor (vectorizer_id, scanned) VALUES ($1, $2)",
@@ -115,5 +119,14 @@ pub fn end_leases(id: i32) -> Result<()> {
 
 pub fn delete(id: i32) -> Result<()> {
     sql::execute("DELETE FROM ai.vectorizer WHERE id = $1", &[id.into()])?;
+    Ok(())
+}
+
+/// Replaces one part of a vectorizer's configuration.
+pub fn set_config_part(id: i32, part: &str, value: &Value) -> Result<()> {
+    sql::execute(
+        "UPDATE ai.vectorizer SET config = jsonb_set(config, ARRAY[$2], $3) WHERE id = $1",
+        &[id.into(), part.into(), JsonB(value.clone()).into()],
+    )?;
     Ok(())
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering}
 
 use pgrx::{PGRXSharedMemory, PgAtomic, pg_guard, pg_shmem_init, pg_sys};
 
+use super::load::Busy;
+
 /// Databases that can be served at one time.
 pub const MAX_DATABASES: usize = 128;
 /// Worker processes per database that are woken directly.
@@ -29,6 +31,9 @@ struct Slot {
     status_noted: AtomicBool,
     /// Until then (microseconds since 2000) no process of ours may be in the database.
     withdrawn_until: AtomicI64,
+    /// Workers give way until then, for the reason beside it (`load::Busy`).
+    throttled_until: AtomicI64,
+    throttled_by: AtomicU32,
     scheduler: AtomicUsize,
     workers: [AtomicUsize; MAX_WORKERS],
 }
@@ -54,6 +59,8 @@ impl Default for Shared {
                 waiting_since: AtomicI64::new(0),
                 status_noted: AtomicBool::new(false),
                 withdrawn_until: AtomicI64::new(0),
+                throttled_until: AtomicI64::new(0),
+                throttled_by: AtomicU32::new(0),
                 scheduler: AtomicUsize::new(0),
                 workers: std::array::from_fn(|_| AtomicUsize::new(0)),
             }),
@@ -335,4 +342,24 @@ pub fn set_went_home(database: pg_sys::Oid) {
 /// True once after workers that ended for want of work.
 pub fn take_went_home(database: pg_sys::Oid) -> bool {
     slot(database).is_some_and(|slot| slot.went_home.swap(false, Ordering::AcqRel))
+}
+
+/// How long a look at the server's load counts: several times the time between two looks.
+const THROTTLE_LASTS: i64 = 2_000_000;
+
+/// Says whether workers of `database` give way, and to what.
+pub fn set_throttled(database: pg_sys::Oid, busy: Option<Busy>) {
+    if let Some(slot) = slot(database) {
+        slot.throttled_by.store(busy.map_or(0, |busy| busy as u32), Ordering::Release);
+        slot.throttled_until.store(busy.map_or(0, |_| now() + THROTTLE_LASTS), Ordering::Release);
+    }
+}
+
+/// What the workers of `database` give way to.
+pub fn throttled(database: pg_sys::Oid) -> Option<Busy> {
+    if !preloaded() {
+        return None;
+    }
+    let slot = slot(database).filter(|slot| slot.throttled_until.load(Ordering::Acquire) > now())?;
+    Busy::from_code(slot.throttled_by.load(Ordering::Acquire))
 }

@@ -10,16 +10,18 @@ use autovector_domain::failure::Failure;
 use autovector_domain::pipeline::Pipeline;
 use autovector_providers::Embedder;
 
-use crate::services::batch::Embedded;
+use crate::services::batch::{Brake, Embedded};
 use crate::services::provider;
 use crate::settings::Settings;
 use crate::store::catalog::Vectorizer;
-use crate::store::queue::Lease;
+use crate::store::queue::{Lease, Wanted};
 
 /// Rows per batch when the configuration does not say; bounded by what one request may carry.
 const DEFAULT_BATCH: usize = 256;
 /// The time over which the rate is measured.
-const RATE_WINDOW: Duration = Duration::from_secs(10);
+const RATE_WINDOW: Duration = Duration::from_secs(60);
+/// A vectorizer whose provider gave no result for so long holds nobody back.
+const STALLED: Duration = Duration::from_secs(10);
 
 /// A vectorizer that this worker serves: its provider is open and its pipeline built.
 pub struct Served {
@@ -35,6 +37,14 @@ pub struct Served {
     pub rate: Rate,
     /// The last claim found nothing; looked at again after a commit or a completion.
     pub exhausted: bool,
+    /// The last claim found no changed row; a backfill may go on.
+    pub unchanged: bool,
+    /// Tokens of the batches in flight, as estimated.
+    pub tokens_in_flight: i64,
+    /// On while the server is busy.
+    pub brake: Arc<Brake>,
+    /// When a result came, or the first batch went.
+    pub last_result: Instant,
     /// Somebody held a lock that a claim needs.
     pub not_before: Instant,
     pub last_used: Instant,
@@ -63,6 +73,10 @@ impl Served {
             window: Window::new(concurrency),
             rate: Rate::new(now),
             exhausted: false,
+            unchanged: false,
+            tokens_in_flight: 0,
+            brake: Arc::default(),
+            last_result: now,
             not_before: now,
             last_used: now,
         })
@@ -76,12 +90,31 @@ impl Served {
     pub fn has_room(&self) -> bool {
         self.in_flight < self.window.size()
     }
+
+    /// Looks for work again after a commit or a completion.
+    pub fn look_again(&mut self) {
+        self.exhausted = false;
+        self.unchanged = false;
+    }
+
+    /// Whether the last claim of this kind found nothing.
+    pub fn is_empty(&self, wanted: Wanted) -> bool {
+        self.exhausted || wanted == Wanted::Changes && self.unchanged
+    }
+
+    /// Has more to do than it may have in flight, and gets on with it: those of lower priority
+    /// wait. One that waits for a slow provider does not hold them back.
+    pub fn holds_back(&self, wanted: Wanted, now: Instant) -> bool {
+        self.in_flight > 0 && !self.is_empty(wanted) && now.duration_since(self.last_result) < STALLED
+    }
 }
 
 /// A batch between claim and completion.
 pub struct InFlight {
     pub vectorizer: Vectorizer,
     pub lease: Lease,
+    /// As estimated when it was claimed.
+    pub tokens: i64,
 }
 
 /// A batch that is embedded but could not be written yet.

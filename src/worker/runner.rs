@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use autovector_domain::failure::Failure;
+use autovector_domain::readiness::Readiness;
 use pgrx::prelude::*;
 
 use super::batches::{Deferred, InFlight, Served};
@@ -16,10 +17,12 @@ use crate::services::ingest::{self, Retry};
 use crate::settings::Settings;
 use crate::store::completion::Completed;
 use crate::store::locks::{self, Lock, Mode};
+use crate::store::queue::Wanted;
 use crate::store::session::{self, WorkerIdentity};
 use crate::store::transaction::transaction;
 use crate::store::wake::{self, Role};
-use crate::store::{catalog, failpoint, leases, work};
+use crate::store::work::Standing;
+use crate::store::{catalog, failpoint, leases, load, work};
 
 /// After a lock that somebody else holds.
 const RETRY_LOCKED: Duration = Duration::from_millis(500);
@@ -30,6 +33,8 @@ const FRUITLESS_REST: Duration = Duration::from_millis(10);
 /// A worker that other databases wait for goes home after this time; its own scheduler then
 /// queues up behind them.
 const TURN: Duration = Duration::from_secs(5);
+/// Between two looks at the load of the server, while there is work.
+const LOOK_AT_LOAD: Duration = Duration::from_millis(250);
 const LOG_AS: &str = "autovector worker";
 
 struct Worker {
@@ -49,6 +54,12 @@ struct Worker {
     /// Rounds after a wake-up that found nothing to claim, one after the other, and the last.
     fruitless: u32,
     last_fruitless: Instant,
+    /// The server is busy: nothing is claimed.
+    busy: bool,
+    last_load: Option<Instant>,
+    /// No vectorizer may work before somebody resumes it or a window opens: there is nothing to
+    /// stay for.
+    at_rest: bool,
 }
 
 #[pg_guard]
@@ -78,6 +89,9 @@ pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
         last_renewal: now,
         fruitless: 0,
         last_fruitless: now,
+        busy: false,
+        last_load: None,
+        at_rest: false,
     };
     // Leaving a database that is about to go abandons what is in flight; leases see to it.
     while !wake::is_withdrawn(database) && worker.round() {}
@@ -88,6 +102,7 @@ impl Worker {
     /// One turn of the loop; false when the process may end.
     fn round(&mut self) -> bool {
         self.rest();
+        self.look_at_load();
         let claimed_before = self.next_batch;
         let turn_is_over = self.started.elapsed() >= TURN && wake::others_wait(self.database);
         if turn_is_over && self.is_idle() {
@@ -104,8 +119,10 @@ impl Worker {
                 }
             }
         }
-        let idle_for = self.last_work.elapsed();
-        if self.is_idle() && (idle_for >= self.settings.idle_timeout || wake::others_wait(self.database)) {
+        let unwanted = self.at_rest
+            || self.last_work.elapsed() >= self.settings.idle_timeout
+            || wake::others_wait(self.database);
+        if self.is_idle() && unwanted {
             return false;
         }
         let woken = process::wait(self.next_wake(), Some(self.threads.descriptor()));
@@ -115,7 +132,7 @@ impl Worker {
         }
         if woken.latch {
             self.fruitless += 1;
-            self.served.values_mut().for_each(|served| served.exhausted = false);
+            self.served.values_mut().for_each(Served::look_again);
         }
         if woken.readable {
             self.threads.clear();
@@ -152,6 +169,9 @@ impl Worker {
         if self.is_idle() {
             wake = wake.min(self.settings.idle_timeout.saturating_sub(self.last_work.elapsed()));
         }
+        if self.settings.throttles() && (self.busy || !self.is_idle()) {
+            wake = wake.min(LOOK_AT_LOAD);
+        }
         let locked =
             self.served.values().filter(|s| !s.exhausted && s.not_before > now).map(|s| s.not_before);
         for next in self.deferred.iter().map(|deferred| deferred.next).chain(locked) {
@@ -162,39 +182,112 @@ impl Worker {
 
     // --- claiming -----------------------------------------------------------------------------
 
-    /// Claims for every vectorizer that has room and work, one batch each in turn, until none is
-    /// left. False when the extension is gone.
+    /// Looks at the load of the server, now and then.
+    fn look_at_load(&mut self) {
+        if !self.settings.throttles() {
+            if std::mem::take(&mut self.busy) {
+                wake::set_throttled(self.database, None);
+                self.last_load = None;
+            }
+            return;
+        }
+        if self.last_load.is_some_and(|last| last.elapsed() < LOOK_AT_LOAD) {
+            return;
+        }
+        self.last_load = Some(Instant::now());
+        let limits = (self.settings.throttle_active_sessions, self.settings.throttle_replication_lag);
+        match transaction(|| load::busy(limits.0, limits.1)) {
+            Ok(busy) => {
+                self.busy = busy.is_some();
+                wake::set_throttled(self.database, busy);
+            }
+            Err(error) => pgrx::log!("{LOG_AS}: {error}"),
+        }
+    }
+
+    /// Holds up the batches in flight while the server is busy; those that somebody waits for in
+    /// order to pause go on.
+    fn brake(&self, ready: &[Standing]) {
+        for (id, served) in &self.served {
+            let may_wait = || {
+                transaction(|| Ok(locks::try_for_transaction(*id, Lock::Gate, Mode::Share))).unwrap_or(false)
+            };
+            let on = self.busy
+                && served.in_flight > 0
+                && ready.iter().any(|standing| standing.id == *id)
+                && may_wait();
+            served.brake.set(on);
+        }
+    }
+
+    /// Claims for every vectorizer that has room and work, until none is left: changed rows before
+    /// backfills, lower numbers of priority before higher ones, one batch each in turn among
+    /// equals. False when the extension is gone.
     fn claim_all(&mut self) -> Result<bool> {
-        let Some(mut runnable) =
-            transaction(|| if session::extension_exists()? { work::runnable().map(Some) } else { Ok(None) })?
+        let Some(standings) =
+            transaction(
+                || if session::extension_exists()? { work::standings().map(Some) } else { Ok(None) },
+            )?
         else {
             return Ok(false);
         };
-        let paused: Vec<i32> = self.served.keys().copied().filter(|id| !runnable.contains(id)).collect();
-        for id in paused {
+        self.at_rest =
+            !standings.iter().any(|s| matches!(s.readiness, Readiness::Ready | Readiness::BackingOff(_)));
+        let ready: Vec<Standing> = standings.into_iter().filter(Standing::is_ready).collect();
+        let unused: Vec<i32> =
+            self.served.keys().copied().filter(|id| ready.iter().all(|s| s.id != *id)).collect();
+        for id in unused {
             self.drop_if_unused(id);
         }
-        let turn = runnable.partition_point(|id| *id <= self.turn);
-        runnable.rotate_left(turn);
-        loop {
-            let mut claimed = false;
-            for id in &runnable {
-                if self.threads.has_room() && self.claim_for(*id) {
-                    self.turn = *id;
-                    claimed = true;
+        self.brake(&ready);
+        if self.busy {
+            return Ok(true);
+        }
+        let mut groups: Vec<Vec<Standing>> =
+            ready.chunk_by(|a, b| a.priority == b.priority).map(<[Standing]>::to_vec).collect();
+        for group in &mut groups {
+            let turn = group.partition_point(|standing| standing.id <= self.turn);
+            group.rotate_left(turn);
+        }
+        if groups.len() > 1 {
+            self.claim_groups(&mut groups, Wanted::Changes);
+        }
+        self.claim_groups(&mut groups, Wanted::Any);
+        Ok(true)
+    }
+
+    /// Claims for one priority after the other. Groups that have to wait for those before them
+    /// are taken off.
+    fn claim_groups(&mut self, groups: &mut Vec<Vec<Standing>>, wanted: Wanted) {
+        let now = Instant::now();
+        for place in 0..groups.len() {
+            let mut claimed = true;
+            while claimed {
+                claimed = false;
+                for standing in &groups[place] {
+                    if self.threads.has_room() && self.claim_for(standing, wanted) {
+                        self.turn = standing.id;
+                        claimed = true;
+                    }
                 }
             }
-            if !claimed {
-                return Ok(true);
+            let held_back = |s: &Standing| self.served.get(&s.id).is_some_and(|v| v.holds_back(wanted, now));
+            if groups[place].iter().any(held_back) {
+                groups.truncate(place + 1);
+                return;
             }
         }
     }
 
     /// Claims one batch of one vectorizer; true when it did.
-    fn claim_for(&mut self, id: i32) -> bool {
+    fn claim_for(&mut self, standing: &Standing, wanted: Wanted) -> bool {
+        let id = standing.id;
         let now = Instant::now();
         if let Some(served) = self.served.get(&id)
-            && (served.exhausted || !served.has_room() || served.not_before > now)
+            && (served.is_empty(wanted)
+                || !served.has_room()
+                || served.not_before > now
+                || standing.tokens_left.is_some_and(|left| served.tokens_in_flight >= left))
         {
             return false;
         }
@@ -210,28 +303,37 @@ impl Worker {
         }
         let served = self.served.get_mut(&id).expect("served just now");
         let duration = self.settings.lease_duration;
-        match ingest::claim(&v, served.pipeline.columns(), served.batch_size, &self.identity, duration) {
+        let columns = served.pipeline.columns();
+        match ingest::claim(&v, columns, wanted, served.batch_size, &self.identity, duration) {
             Ok(Some(claim)) => {
-                if served.in_flight == 0 && now.duration_since(served.last_used) > Duration::from_secs(1) {
-                    served.rate.restart(now);
+                if served.in_flight == 0 {
+                    if now.duration_since(served.last_used) > Duration::from_secs(1) {
+                        served.rate.restart(now);
+                    }
+                    served.last_result = now;
                 }
                 served.in_flight += 1;
                 served.last_used = now;
                 self.last_work = now;
                 let batch = Batch {
                     rows: claim.rows,
+                    brake: served.brake.clone(),
                     pipeline: served.pipeline.clone(),
                     embedder: served.embedder.clone(),
                     dimensions: served.dimensions,
                 };
                 log_if_failed(failpoint::reach("after_claim"));
+                let tokens = batch.estimate_tokens();
+                served.tokens_in_flight += tokens;
                 self.next_batch += 1;
-                self.in_flight.insert(self.next_batch, InFlight { vectorizer: v, lease: claim.lease });
+                self.in_flight
+                    .insert(self.next_batch, InFlight { vectorizer: v, lease: claim.lease, tokens });
                 self.threads.submit(self.next_batch, batch);
                 true
             }
             Ok(None) => {
-                served.exhausted = true;
+                served.unchanged = true;
+                served.exhausted |= wanted == Wanted::Any;
                 false
             }
             Err(error) if ingest::retry(&error) == Retry::Soon => {
@@ -301,7 +403,7 @@ impl Worker {
             }
             served.rate.add(now, if deferred.attempts == 0 { rows } else { 0 })
         });
-        let InFlight { vectorizer, lease } = &deferred.batch;
+        let InFlight { vectorizer, lease, .. } = &deferred.batch;
         match ingest::finish(vectorizer, lease, &deferred.embedded, rate, deferred.replace) {
             Ok(Completed::Rows(_)) => {}
             Ok(Completed::Stale) => {
@@ -346,8 +448,10 @@ impl Worker {
         self.last_work = Instant::now();
         if let Some(served) = self.served.get_mut(&id) {
             served.in_flight -= 1;
-            served.exhausted = false;
+            served.tokens_in_flight -= batch.tokens;
+            served.look_again();
             served.last_used = self.last_work;
+            served.last_result = self.last_work;
         }
         if halted {
             // A halted vectorizer may be mended and resumed: open its provider anew then.

@@ -12,13 +12,15 @@ use crate::services::{chores, indexing, ingest, record_status};
 use crate::settings::Settings;
 use crate::store::transaction::transaction;
 use crate::store::wake::{self, Role};
-use crate::store::{databases, session, work};
+use crate::store::{databases, load, session, work};
 
 /// A worker that ends sooner has failed; the next one waits longer and longer.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// Between two looks, however often somebody wakes the scheduler.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
+/// Between two looks at the load of a server that is too busy for a worker.
+const LOOK_AT_LOAD: Duration = Duration::from_millis(500);
 /// After a look that found nothing to do: commits of paused vectorizers wake the scheduler too.
 const FRUITLESS_PAUSE: Duration = Duration::from_millis(50);
 
@@ -117,7 +119,10 @@ impl Scheduler {
             wake::stop_waiting(self.database);
         }
         let mut pause = settings.naptime.min(work.next_due.unwrap_or(settings.naptime));
-        if work.any && (self.workers.is_empty() || self.stuck) {
+        if work.any && self.workers.is_empty() && self.is_busy(settings)? {
+            self.fruitless = true;
+            pause = pause.min(LOOK_AT_LOAD);
+        } else if work.any && (self.workers.is_empty() || self.stuck) {
             pause = pause.min(self.start_worker(settings));
         } else if work.any {
             wake::wake_workers(self.database);
@@ -127,6 +132,17 @@ impl Scheduler {
             self.keep_status();
         }
         Ok(Some(pause.min(self.do_chores(settings)?)))
+    }
+
+    /// Whether a worker would have to give way at once.
+    fn is_busy(&self, settings: &Settings) -> Result<bool> {
+        if !settings.throttles() {
+            return Ok(false);
+        }
+        let (sessions, lag) = (settings.throttle_active_sessions, settings.throttle_replication_lag);
+        let busy = transaction(|| load::busy(sessions, lag))?;
+        wake::set_throttled(self.database, busy);
+        Ok(busy.is_some())
     }
 
     /// Starts a worker, or says how long that has to wait.

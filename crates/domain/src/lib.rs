@@ -8,6 +8,8 @@ pub mod failure;
 pub mod names;
 pub mod packing;
 pub mod pipeline;
+pub mod readiness;
 pub mod secret;
 pub mod states;
 pub mod template;
+pub mod windows;

@@ -489,3 +489,34 @@ proptest! {
         }
     }
 }
+
+/// The JSON of windows, and what cannot be one.
+#[test]
+fn windows_come_back_and_wrong_ones_are_refused() {
+    let night = Scheduling::window(79_200, 21_600, None, "asia/shanghai").expect("a window");
+    let json = night.to_json();
+    assert_eq!(
+        json,
+        json!({"implementation": "windows", "config_type": "scheduling",
+               "windows": [{"start": "22:00:00", "stop": "06:00:00", "timezone": "Asia/Shanghai"}]})
+    );
+    let both = Scheduling::windows(&[json.clone(), json.clone()]).expect("two windows");
+    assert_eq!(Scheduling::from_json(&both.to_json()), Ok(both));
+    assert_eq!(Scheduling::from_json(&json), Ok(night));
+    for wrong in [
+        json!({"implementation": "windows", "config_type": "scheduling"}),
+        json!({"implementation": "windows", "config_type": "scheduling", "windows": []}),
+        json!({"implementation": "windows", "config_type": "scheduling", "windows": [{"start": "22:00"}]}),
+        json!({"implementation": "windows", "config_type": "scheduling",
+               "windows": [{"start": "22:00", "stop": "25:00", "timezone": "UTC"}]}),
+        json!({"implementation": "windows", "config_type": "scheduling",
+               "windows": [{"start": "4294967295:00", "stop": "06:00", "timezone": "UTC"}]}),
+        json!({"implementation": "windows", "config_type": "scheduling",
+               "windows": [{"start": "22:00", "stop": "06:00", "days": "mon", "timezone": "UTC"}]}),
+    ] {
+        let error = Scheduling::from_json(&wrong).expect_err("refused");
+        assert!(!error.hint.is_empty(), "{wrong}: {error}");
+    }
+    let many = vec![json; Scheduling::MAX_WINDOWS + 1];
+    assert!(Scheduling::windows(&many).is_err());
+}
