@@ -13,9 +13,9 @@ SELECT v.id,
        coalesce(v.config #>> '{destination,embedding_column}', 'embedding') AS embedding_column,
        n.pending AS pending_items,
        v.disabled,
-       CASE WHEN c.state = 'paused' AND EXISTS (SELECT FROM ai._lease l WHERE l.vectorizer_id = v.id) THEN 'pausing'
+       CASE WHEN c.state = 'paused' AND f.vectorizer_id IS NOT NULL THEN 'pausing'
             WHEN c.state <> 'running' THEN c.state
-            WHEN b.spent AND EXISTS (SELECT FROM ai._lease l WHERE l.vectorizer_id = v.id) THEN 'pausing'
+            WHEN b.spent AND f.vectorizer_id IS NOT NULL THEN 'pausing'
             WHEN b.spent THEN 'paused'
             WHEN NOT w.open AND (c.run_until > clock_timestamp() AND c.run_rows IS DISTINCT FROM 0) IS NOT TRUE THEN 'waiting for window'
             WHEN c.retry_at > clock_timestamp() THEN 'backing off'
@@ -62,6 +62,8 @@ SELECT v.id,
   LEFT JOIN (SELECT u.*, u.period_end > clock_timestamp() AND u.used >= u.tokens AS spent,
                     ai._period_end(u.period_end, u.per, clock_timestamp()) AS resets_at
                FROM ai._vectorizer_budget u) b ON b.vectorizer_id = v.id
+  -- Joined, not asked for row by row: the planner would think it dear enough to compile.
+  LEFT JOIN (SELECT DISTINCT l.vectorizer_id FROM ai._lease l) f ON f.vectorizer_id = v.id
  CROSS JOIN LATERAL ai._window(v.config -> 'scheduling', clock_timestamp()) w
  CROSS JOIN (SELECT ai._throttle() AS reason) t
  CROSS JOIN LATERAL ai._vectorizer_counts(v.id) n;

@@ -61,12 +61,20 @@ pub enum Activity {
     Halted,
     /// The first pass over existing rows is not through.
     Backfilling,
+    /// Its windows are closed.
+    WaitingForWindow,
+    /// Gives way to a busy server.
+    Throttled,
 }
 
 /// What `Activity::of` looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signs {
     pub state: VectorizerState,
+    /// It has windows, and none is open.
+    pub window_closed: bool,
+    /// The server is busy.
+    pub throttled: bool,
     /// A batch is held by a worker.
     pub in_flight: bool,
     /// The wait after an error is not over.
@@ -78,7 +86,7 @@ pub struct Signs {
 }
 
 impl Activity {
-    pub const ALL: [Activity; 7] = [
+    pub const ALL: [Activity; 9] = [
         Activity::Running,
         Activity::Idle,
         Activity::BackingOff,
@@ -86,15 +94,22 @@ impl Activity {
         Activity::Paused,
         Activity::Halted,
         Activity::Backfilling,
+        Activity::WaitingForWindow,
+        Activity::Throttled,
     ];
 
-    /// The first that holds of: halted, pausing, paused, backing off, backfilling, running, idle.
+    /// The first that holds of: halted, pausing, paused, waiting for window, backing off, throttled
+    /// (with work to do), backfilling, running, idle.
     pub fn of(signs: Signs) -> Activity {
         match signs.state {
             VectorizerState::Halted => Activity::Halted,
             VectorizerState::Paused if signs.in_flight => Activity::Pausing,
             VectorizerState::Paused => Activity::Paused,
+            VectorizerState::Running if signs.window_closed => Activity::WaitingForWindow,
             VectorizerState::Running if signs.backing_off => Activity::BackingOff,
+            VectorizerState::Running if signs.throttled && (signs.pending || !signs.backfilled) => {
+                Activity::Throttled
+            }
             VectorizerState::Running if !signs.backfilled => Activity::Backfilling,
             VectorizerState::Running if signs.in_flight || signs.pending => Activity::Running,
             VectorizerState::Running => Activity::Idle,
@@ -110,6 +125,8 @@ impl Activity {
             Activity::Paused => "paused",
             Activity::Halted => "halted",
             Activity::Backfilling => "backfilling",
+            Activity::WaitingForWindow => "waiting_for_window",
+            Activity::Throttled => "throttled",
         }
     }
 
@@ -195,6 +212,8 @@ mod tests {
     fn the_activity_is_the_most_telling_sign() {
         let all = Signs {
             state: VectorizerState::Running,
+            window_closed: true,
+            throttled: true,
             in_flight: true,
             backing_off: true,
             backfilled: false,
@@ -204,12 +223,18 @@ mod tests {
         assert_eq!(shown(Signs { state: VectorizerState::Halted, ..all }), "halted");
         assert_eq!(shown(Signs { state: VectorizerState::Paused, ..all }), "pausing");
         assert_eq!(shown(Signs { state: VectorizerState::Paused, in_flight: false, ..all }), "paused");
-        assert_eq!(shown(all), "backing_off");
-        assert_eq!(shown(Signs { backing_off: false, ..all }), "backfilling");
-        let through = Signs { backing_off: false, backfilled: true, ..all };
+        assert_eq!(shown(all), "waiting_for_window");
+        let open = Signs { window_closed: false, ..all };
+        assert_eq!(shown(open), "backing_off");
+        assert_eq!(shown(Signs { backing_off: false, ..open }), "throttled");
+        let free = Signs { backing_off: false, throttled: false, ..open };
+        assert_eq!(shown(free), "backfilling");
+        let through = Signs { backfilled: true, ..free };
         assert_eq!(shown(through), "running");
         assert_eq!(shown(Signs { in_flight: false, ..through }), "running");
         assert_eq!(shown(Signs { pending: false, ..through }), "running");
-        assert_eq!(shown(Signs { in_flight: false, pending: false, ..through }), "idle");
+        let idle = Signs { in_flight: false, pending: false, ..through };
+        assert_eq!(shown(idle), "idle");
+        assert_eq!(shown(Signs { throttled: true, ..idle }), "idle");
     }
 }

@@ -1,0 +1,70 @@
+//! The real pg_cron pauses and resumes, as `docs/operating.md` has it. It comes with PostgreSQL 15;
+//! there is no package of it for 18, and then these tests say so and check what they can.
+
+use std::time::Duration;
+
+use autovector_cluster_tests::{Scene, Settings, Spec, Sql, paths, wait_until};
+
+/// pg_cron begins its jobs at full minutes.
+const A_JOB_COMES_WITHIN: Duration = Duration::from_secs(150);
+
+/// A scene with pg_cron in it; None where there is none.
+fn scene() -> Option<Scene> {
+    if !paths::extension_available("pg_cron") {
+        eprintln!("there is no pg_cron for PostgreSQL {}: nothing is tested", paths::major_version());
+        assert_ne!(paths::major_version(), 15, "the set-up brings pg_cron along with PostgreSQL 15");
+        return None;
+    }
+    let settings = Settings::default()
+        .set("shared_preload_libraries", "autovector,pg_cron")
+        .set("cron.database_name", "postgres")
+        .set("cron.use_background_workers", "on");
+    let mut scene = Scene::with(settings);
+    scene.db.batch("create extension pg_cron");
+    Some(scene)
+}
+
+/// The statements of the guide that schedule something.
+fn of_the_guide() -> Vec<String> {
+    let path = paths::workspace().join("docs/operating.md");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.lines().filter(|line| line.starts_with("SELECT cron.schedule(")).map(str::to_owned).collect()
+}
+
+/// Fear: what the guide shows for pg_cron does not work.
+#[test]
+fn jobs_of_pg_cron_pause_and_resume() {
+    let statements = of_the_guide();
+    assert_eq!(statements.len(), 2, "{statements:?}");
+    let Some(mut scene) = scene() else { return };
+    for name in ["wiki", "other"] {
+        scene.table(name, 20);
+        scene.vectorize(&Spec::on(name));
+        scene.settle(name);
+    }
+    // As written: two jobs, at ten in the evening and six in the morning.
+    statements.iter().for_each(|statement| scene.db.batch(statement));
+    let jobs: Vec<String> = scene.db.all("select jobname || ': ' || schedule from cron.job order by 1", &[]);
+    assert_eq!(jobs, ["wiki by day: 0 6 * * *", "wiki by night: 0 22 * * *"]);
+    // The same jobs at the next full minute: the day comes to one vectorizer, the night to another.
+    scene.db.batch("select ai.pause_vectorizer('other', 'day'); insert into other values (21, 'by night')");
+    scene.db.batch(
+        "select cron.alter_job(jobid, schedule => '* * * * *', command => replace(command, '''wiki'')', '''other'')')) from cron.job",
+    );
+    wait_until("both jobs have run", A_JOB_COMES_WITHIN, || {
+        scene.status("wiki", "state || ' ' || state_reason").as_deref() == Some("paused day")
+            && scene.status("other", "state").as_deref() == Some("idle")
+    });
+    scene.db.batch("select cron.unschedule(jobid) from cron.job");
+    scene.settle("other");
+    assert_eq!(scene.provider.times_sent("by night"), 1);
+    let runs = |scene: &mut Scene, condition: &str| {
+        scene.count(&format!("select count(*) from cron.job_run_details where {condition}"))
+    };
+    wait_until("pg_cron says that both succeeded", Duration::from_secs(30), || {
+        runs(&mut scene, "status = 'succeeded'") >= 2
+    });
+    assert_eq!(runs(&mut scene, "status = 'failed'"), 0);
+    scene.db.batch("select ai.resume_vectorizer('wiki')");
+    scene.finish();
+}
