@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use autovector_domain::names;
-use pgrx::{PgSqlErrorCode, pg_sys};
+use pgrx::pg_sys;
 
 use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{self, Relation};
@@ -505,7 +505,10 @@ pub fn apply_notes() -> Result<usize> {
                     done += drained.done;
                     limit = (limit * 2).min(BATCH);
                 }
-                Err(error) if is_passing(&error) => break,
+                Err(error) if is_passing(&error) => {
+                    pgrx::log!("autovector status keeper: {noted:?} has to wait: {error}");
+                    break;
+                }
                 // One bad record must not stop the others: the batch is cut until it is alone.
                 Err(_) if limit > 1 => limit = limit.div_ceil(8),
                 Err(error) => {
@@ -536,16 +539,9 @@ fn skip_first(noted: Noted, after: i64, error: &str) -> Result<()> {
     }
 }
 
-/// Errors that have nothing to do with a record: somebody was in the way, or we are to end.
+/// Errors that have nothing to do with a record: somebody was in the way, the server is short of
+/// something, or we are to end. Classes 40, 53, 55, 57, 58 and XX.
 fn is_passing(error: &Error) -> bool {
-    matches!(
-        error.kind,
-        Kind::Database(
-            PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
-                | PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
-                | PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
-                | PgSqlErrorCode::ERRCODE_QUERY_CANCELED
-                | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN
-        )
-    )
+    let state = error.sqlstate();
+    ["40", "53", "55", "57", "58", "XX"].iter().any(|class| state.starts_with(class))
 }

@@ -113,3 +113,30 @@ fn the_column_is_checked_and_goes_with_the_vectorizer() {
     scene.db.batch("update docs set body = 'free'; insert into docs values (9, 'free')");
     scene.finish();
 }
+
+/// Fear: the status of an annotation makes its record dirty, and its text is embedded again.
+#[test]
+fn annotations_do_not_make_records_dirty() {
+    let mut scene = Scene::new();
+    scene.table("docs", 20);
+    scene.db.batch(
+        "create table responses (record_id bigint not null references docs on delete cascade, user_id int, status text);
+         create index on responses (record_id);
+         select ai.track_record_status('docs', 'responses')",
+    );
+    scene.vectorize(&Spec::on("docs"));
+    scene.settle("docs");
+    let calls = scene.provider.call_count();
+    let generation = scene.count("select last_value from ai._generation_seq");
+    scene.db.batch(
+        "insert into responses select i, 1, 'submitted' from generate_series(1, 20) i;
+         delete from responses where record_id > 10; select ai.set_min_submitted('docs', 2)",
+    );
+    assert_eq!(scene.count("select count(*) from docs where status = 'completed'"), 0);
+    assert_eq!(scene.count("select last_value from ai._generation_seq"), generation, "nothing was captured");
+    assert_eq!(scene.provider.call_count(), calls);
+    scene.db.batch("delete from docs where id <= 5");
+    scene.settle("docs");
+    assert_eq!(scene.count("select ai.recompute_record_status('docs')"), 0);
+    scene.finish();
+}
