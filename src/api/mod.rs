@@ -1,6 +1,7 @@
 //! The SQL functions: each decodes its arguments, calls one service and returns. Comments and
 //! grants of what is declared here stand in `sql/finalize.sql`.
 
+pub mod checkpoints;
 pub mod config_functions;
 pub mod run;
 pub mod search;

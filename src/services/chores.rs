@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::error::Result;
 
 /// One kind of regular work.
-#[allow(dead_code, reason = "features add the first chores")]
 pub struct Chore {
     /// For the log and the process title.
     pub name: &'static str,
@@ -20,7 +19,7 @@ pub struct Chore {
 }
 
 /// Every chore, in the order in which they run.
-pub const ALL: &[Chore] = &[];
+pub const ALL: &[Chore] = &[super::checkpoints::upkeep::CHORE];
 
 /// Time until the first chore has to run; None when none is planned.
 pub fn next_due() -> Result<Option<Duration>> {

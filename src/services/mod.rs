@@ -2,6 +2,7 @@
 //! below them knows a service.
 
 pub mod batch;
+pub mod checkpoints;
 pub mod chores;
 pub mod control;
 pub mod doctor;

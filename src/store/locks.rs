@@ -14,6 +14,9 @@ pub enum Lock {
     Batch = 2,
     /// Serializes the claims of one vectorizer.
     Claim = 3,
+    /// Writers of a table with checkpoints hold it in share mode from their first write to their
+    /// end; who makes a checkpoint takes it exclusively. The number is the table's oid.
+    Checkpoint = 20,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,14 @@ pub fn wait_for_transaction(vectorizer: i32, lock: Lock, mode: Mode) {
 /// Takes the lock until `release_session` if nobody is in the way.
 pub fn try_for_session(vectorizer: i32, lock: Lock, mode: Mode) -> bool {
     acquire(vectorizer, lock, mode, true, true)
+}
+
+/// Takes the lock until the end of the transaction, waiting for it. True unless this
+/// transaction had it already.
+pub fn newly_for_transaction(number: i32, lock: Lock, mode: Mode) -> bool {
+    // SAFETY: as in `acquire`.
+    let result = unsafe { pg_sys::LockAcquire(&tag(number, lock), mode.lockmode(), false, false) };
+    result == pg_sys::LockAcquireResult::LOCKACQUIRE_OK
 }
 
 fn acquire(vectorizer: i32, lock: Lock, mode: Mode, session: bool, dont_wait: bool) -> bool {

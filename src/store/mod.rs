@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod catalog;
+pub mod checkpoints;
 pub mod completion;
 pub mod control;
 pub mod databases;

@@ -3,6 +3,7 @@
 use pgrx::prelude::*;
 
 use super::capture;
+use super::checkpoints::capture as checkpoints;
 
 macro_rules! entry_point {
     ($name:ident, $finfo:ident, $body:expr) => {
@@ -26,11 +27,29 @@ macro_rules! entry_point {
 
 entry_point!(autovector_capture_row, pg_finfo_autovector_capture_row, capture::capture_row);
 entry_point!(autovector_capture_truncate, pg_finfo_autovector_capture_truncate, capture::capture_truncate);
+entry_point!(autovector_checkpoint_lock, pg_finfo_autovector_checkpoint_lock, checkpoints::lock);
+entry_point!(autovector_checkpoint_row, pg_finfo_autovector_checkpoint_row, checkpoints::row);
+entry_point!(autovector_checkpoint_truncate, pg_finfo_autovector_checkpoint_truncate, checkpoints::truncate);
+entry_point!(
+    autovector_checkpoint_altered,
+    pg_finfo_autovector_checkpoint_altered,
+    super::checkpoints::commands::altered
+);
+entry_point!(
+    autovector_checkpoint_dropped,
+    pg_finfo_autovector_checkpoint_dropped,
+    super::checkpoints::commands::dropped
+);
 entry_point!(autovector_unchanged, pg_finfo_autovector_unchanged, unchanged);
 
 unsafe extern "C-unwind" {
     /// `utils/datum.h`: equality of two values as they are stored, read in full if need be.
-    fn datum_image_eq(a: pg_sys::Datum, b: pg_sys::Datum, by_value: bool, length: std::ffi::c_int) -> bool;
+    pub fn datum_image_eq(
+        a: pg_sys::Datum,
+        b: pg_sys::Datum,
+        by_value: bool,
+        length: std::ffi::c_int,
+    ) -> bool;
 }
 
 /// True when two values of one type are stored alike. Values kept out of line are the same when
