@@ -79,6 +79,12 @@ fn acquire(vectorizer: i32, lock: Lock, mode: Mode, session: bool, dont_wait: bo
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
+/// Gives one hold of a transaction's lock back before its end.
+pub fn release_in_transaction(number: i32, lock: Lock, mode: Mode) {
+    // SAFETY: as in `acquire`.
+    unsafe { pg_sys::LockRelease(&tag(number, lock), mode.lockmode(), false) };
+}
+
 /// Gives one hold of a session lock back.
 pub fn release_session(vectorizer: i32, lock: Lock, mode: Mode) {
     // SAFETY: as above; releasing a lock that is not held only raises a WARNING.

@@ -171,19 +171,17 @@ fn pin(subjects: &[Subject], request: &Request<'_>) -> Result<Vec<(String, Uuid)
     Ok(made)
 }
 
-/// Keeps writers out of all tables. Tables without a history are locked themselves, in the order of
-/// their oids; they have it afterwards. The others by their anchors, in order.
+/// Keeps writers out of all tables. Those without a history are locked themselves; they have it
+/// afterwards. The dirty set comes before the store, as in a user's commit.
 fn lock(subjects: &[Subject]) -> Result<()> {
-    let mut fresh: Vec<&Relation> = Vec::new();
+    let mut ordered: Vec<&Subject> = subjects.iter().collect();
+    ordered.sort_by_key(|subject| subject.tables[0].1.oid.to_u32());
     let mut anchors: Vec<i32> = Vec::new();
-    for (_, relation) in subjects.iter().flat_map(|subject| &subject.tables) {
-        match as_extension_owner(|| history::attached_to(relation.oid))? {
-            Some(history) => anchors.push(history.anchor),
-            None => fresh.push(relation),
+    for (_, relation) in ordered.iter().flat_map(|subject| subject.tables.iter().rev()) {
+        if let Some(history) = as_extension_owner(|| history::attached_to(relation.oid))? {
+            anchors.push(history.anchor);
+            continue;
         }
-    }
-    fresh.sort_by_key(|relation| relation.oid.to_u32());
-    for relation in fresh {
         versions::lock_table(relation)?;
         // Somebody else may have been first.
         if let Some(history) = as_extension_owner(|| history::attached_to(relation.oid))? {
@@ -192,20 +190,37 @@ fn lock(subjects: &[Subject]) -> Result<()> {
     }
     anchors.sort_unstable();
     anchors.dedup();
-    for anchor in anchors {
-        lock_anchor(anchor);
-    }
+    lock_anchors(&anchors);
     Ok(())
 }
 
-pub fn lock_anchor(anchor: i32) {
-    let deadline = Instant::now() + POLITE;
-    while !versions::try_lock(anchor) {
-        if Instant::now() >= deadline {
+/// Takes all locks or none: whoever holds one and waits for another would deadlock with writers that
+/// come to the tables in another order. First lets new writers pass and hopes for a gap between
+/// them, then waits in the queue for the one that is missing.
+pub fn lock_anchors(anchors: &[i32]) {
+    let polite_until = Instant::now() + POLITE;
+    let mut awaited: Option<i32> = None;
+    loop {
+        if let Some(anchor) = awaited {
             versions::wait_for_lock(anchor);
-            return;
         }
-        waiting::nap(POLL);
+        let others = anchors.iter().copied().filter(|anchor| Some(*anchor) != awaited);
+        let mut held: Vec<i32> = awaited.into_iter().collect();
+        let mut missing = None;
+        for anchor in others {
+            if !versions::try_lock(anchor) {
+                missing = Some(anchor);
+                break;
+            }
+            held.push(anchor);
+        }
+        let Some(missing) = missing else { return };
+        held.into_iter().for_each(versions::unlock);
+        if Instant::now() < polite_until {
+            waiting::nap(POLL);
+        } else {
+            awaited = Some(missing);
+        }
     }
 }
 
@@ -236,7 +251,7 @@ pub fn from_source(
             .hint("Name the same target as when the source was made."));
         }
         if let Some(name) = name {
-            lock_anchor(history.anchor);
+            lock_anchors(&[history.anchor]);
             named::take_name(history.id, name)?;
         }
         let new = NewCheckpoint {

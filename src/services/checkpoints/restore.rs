@@ -137,7 +137,7 @@ pub fn detach_tables(tables: impl Iterator<Item = pg_sys::Oid>) -> Result<i64> {
     let mut kept = 0;
     for oid in tables {
         let Some(found) = as_extension_owner(|| history::attached_to(oid))? else { continue };
-        create::lock_anchor(found.anchor);
+        create::lock_anchors(&[found.anchor]);
         // Read again: somebody else may have been first.
         let Some(found) = as_extension_owner(|| history::attached_to(oid))? else { continue };
         kept += as_extension_owner(|| versions::detach(&found))?;

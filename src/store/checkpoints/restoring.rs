@@ -71,8 +71,10 @@ struct Plan<'a> {
     key: Vec<&'a Column>,
     /// For each key that changed since: its row in the version, or that it had none.
     wanted: String,
-    /// Columns that can be written: not the generated ones.
+    /// Columns that can be inserted: not the generated ones.
     writable: Vec<&'a Column>,
+    /// Columns that can be updated: not those that are always identities either.
+    updatable: Vec<&'a Column>,
 }
 
 impl<'a> Plan<'a> {
@@ -100,9 +102,10 @@ impl<'a> Plan<'a> {
             version.history.ident,
             version.number,
         );
-        let writable =
+        let writable: Vec<&Column> =
             version.columns.iter().filter(|column| !special.contains(&(column.attnum, true))).collect();
-        Ok(Plan { version, relation, key, wanted, writable })
+        let updatable = writable.iter().copied().filter(|column| !identity(column)).collect();
+        Ok(Plan { version, relation, key, wanted, writable, updatable })
     }
 
     fn table(&self) -> &Ident {
@@ -130,19 +133,14 @@ impl<'a> Plan<'a> {
     }
 
     fn update(&self) -> String {
-        let identity_key = |column: &&&Column| column.key.is_none();
-        let set: Vec<String> = self
-            .writable
-            .iter()
-            .filter(identity_key)
-            .map(|column| format!("{} = r.{}", column.ident(), column.h))
-            .collect();
-        let set = if set.is_empty() {
-            // A table that is all key: its rows are only there or not.
+        if self.updatable.is_empty() {
+            // A table that is all identity: its rows are only there or not.
             return format!("SELECT FROM {} t WHERE false", self.table());
-        } else {
-            set.join(", ")
-        };
+        }
+        // A key may be equal and written otherwise: 1.0 and 1.00.
+        let set: Vec<String> =
+            self.updatable.iter().map(|column| format!("{} = r.{}", column.ident(), column.h)).collect();
+        let set = set.join(", ");
         format!(
             "UPDATE ONLY {} t SET {set} FROM {} r WHERE {} AND r.present AND {}",
             self.table(),

@@ -9,14 +9,19 @@ use crate::error::{Error, Kind, Result};
 use crate::store::locks::{self, Lock, Mode};
 use crate::store::sql;
 
-/// Waits for the writers of the anchor's tables to end, and keeps new ones out to the end of the
-/// transaction. For a moment without standing in the way of new writers, then in the queue.
+/// Keeps writers of the anchor's tables out to the end of the transaction, if none has begun.
 pub fn try_lock(anchor: i32) -> bool {
     locks::try_for_transaction(anchor, Lock::Checkpoint, Mode::Exclusive)
 }
 
+/// The same, once those that have begun are over.
 pub fn wait_for_lock(anchor: i32) {
     locks::wait_for_transaction(anchor, Lock::Checkpoint, Mode::Exclusive);
+}
+
+/// Gives the lock back before the end of the transaction.
+pub fn unlock(anchor: i32) {
+    locks::release_in_transaction(anchor, Lock::Checkpoint, Mode::Exclusive);
 }
 
 /// Of a table that has no history yet: keeps writers and other first checkpoints out.
