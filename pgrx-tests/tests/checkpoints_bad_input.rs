@@ -31,7 +31,7 @@ fn refused(scene: &mut Scene, call: &str, sqlstate: &str, word: &str) {
 fn scene() -> Scene {
     let mut scene = Scene::new();
     scene.table("docs", 3);
-    scene.db.batch("select ai.create_checkpoint('public.docs', 'one')");
+    scene.db.batch("select ai.create_checkpoint('public.docs', 'nightly')");
     scene
 }
 
@@ -112,7 +112,7 @@ fn wrong_arguments_are_refused() {
         refused(&mut scene, &format!("ai.create_checkpoint('docs', '{name}')"), "22023", "name");
     }
     refused(&mut scene, &format!("ai.create_checkpoint('docs', '{}')", "x".repeat(64)), "22023", "name");
-    refused(&mut scene, "ai.create_checkpoint('public.docs', 'one')", "42710", "one");
+    refused(&mut scene, "ai.create_checkpoint('public.docs', 'nightly')", "42710", "nightly");
     for lifetime in ["-1 day", "0"] {
         refused(
             &mut scene,
@@ -120,10 +120,10 @@ fn wrong_arguments_are_refused() {
             "22023",
             "lifetime",
         );
-        refused(&mut scene, &format!("ai.refresh_checkpoint('one', '{lifetime}')"), "22023", "lifetime");
+        refused(&mut scene, &format!("ai.refresh_checkpoint('nightly', '{lifetime}')"), "22023", "lifetime");
     }
     refused(&mut scene, "ai.create_checkpoint('docs', source => 'none')", "42704", "none");
-    refused(&mut scene, "ai.create_checkpoint('docs', source => 'one')", "22023", "not of docs");
+    refused(&mut scene, "ai.create_checkpoint('docs', source => 'nightly')", "22023", "not of docs");
     for policy in [
         "every => '-1 day'",
         "every_changes => 0",
@@ -145,19 +145,19 @@ fn unknown_checkpoints_are_refused_with_the_nearest_name() {
         "ai.read_checkpoint('?', null::docs)",
         "ai.checkout_checkpoint('?', 'v')",
         "ai.diff_checkpoints('?')",
-        "ai.diff_checkpoints('one', '?')",
+        "ai.diff_checkpoints('nightly', '?')",
         "ai.restore_checkpoint('?')",
         "ai.clone_checkpoint('?', 'c')",
         "ai.verify_checkpoint('?')",
         "ai.checkpoint_pending('?')",
     ] {
-        refused(&mut scene, &call.replace('?', "on"), "42704", "on");
+        refused(&mut scene, &call.replace('?', "nihgtly"), "42704", "nihgtly");
         let hint = scene
             .db
-            .error_of(&format!("select * from {}", call.replace('?', "on")))
+            .error_of(&format!("select * from {}", call.replace('?', "nihgtly")))
             .hint()
             .map(str::to_owned);
-        assert!(hint.is_some_and(|hint| hint.contains("one")), "{call} names the nearest");
+        assert!(hint.is_some_and(|hint| hint.contains("nightly")), "{call} names the nearest");
         refused(&mut scene, &call.replace('?', gone), "42704", gone);
     }
     assert!(!scene.db.one::<bool>("select ai.delete_checkpoint('nothing')", &[]));
@@ -170,13 +170,13 @@ fn unknown_checkpoints_are_refused_with_the_nearest_name() {
 fn what_does_not_fit_is_refused() {
     let mut scene = scene();
     scene.db.batch("create table other (n int primary key); alter table docs add column more int");
-    refused(&mut scene, "ai.restore_checkpoint('one')", "55000", "columns");
-    refused(&mut scene, "ai.read_checkpoint('one', null::other)", "22023", "key");
-    refused(&mut scene, "ai.clone_checkpoint('one', 'docs')", "42710", "docs");
-    refused(&mut scene, "ai.checkout_checkpoint('one', 'docs')", "42710", "docs");
-    refused(&mut scene, "ai.clone_checkpoint('one', 'nowhere.docs')", "42704", "nowhere");
-    refused(&mut scene, "ai.clone_checkpoint('one', 'a.b.c')", "22023", "a.b.c");
-    scene.db.batch("select ai.clone_checkpoint('one', 'copy')");
+    refused(&mut scene, "ai.restore_checkpoint('nightly')", "55000", "columns");
+    refused(&mut scene, "ai.read_checkpoint('nightly', null::other)", "22023", "key");
+    refused(&mut scene, "ai.clone_checkpoint('nightly', 'docs')", "42710", "docs");
+    refused(&mut scene, "ai.checkout_checkpoint('nightly', 'docs')", "42710", "docs");
+    refused(&mut scene, "ai.clone_checkpoint('nightly', 'nowhere.docs')", "42704", "nowhere");
+    refused(&mut scene, "ai.clone_checkpoint('nightly', 'a.b.c')", "22023", "a.b.c");
+    scene.db.batch("select ai.clone_checkpoint('nightly', 'copy')");
     assert_eq!(scene.count("select count(*) from copy"), 3, "a copy has the old shape");
     scene.finish();
 }

@@ -201,6 +201,7 @@ fn truncates_and_column_vectors_are_kept() {
         scene.db.one::<String>("select string_agg(r::text, ',' order by id) from notes r", &[]),
         before
     );
+    scene.db.batch("select ai.drop_vectorizer('notes')");
     scene.finish();
 }
 

@@ -88,7 +88,13 @@ fn run<T>(
                 client.prepare_mut(statement, &types)?.keep()
             }
         };
-        let result = client.update(&plan, None, args).map_err(Into::into).and_then(read);
+        // pgrx gives a transaction that may write an id, which a standby has none of.
+        // SAFETY: reads the state of the server.
+        let table = match unsafe { pg_sys::RecoveryInProgress() } {
+            true => client.select(&plan, None, args),
+            false => client.update(&plan, None, args),
+        };
+        let result = table.map_err(Into::into).and_then(read);
         PLANS.with_borrow_mut(|plans| {
             if plans.len() >= MAX_PLANS {
                 plans.clear();

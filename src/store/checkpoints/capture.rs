@@ -12,10 +12,10 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
-use pgrx::datum::DatumWithOid;
 use pgrx::{pg_guard, pg_sys};
 use serde::Deserialize;
 
+use super::entries::{Value, Writer};
 use super::history;
 use super::shape::{self, Column};
 use crate::error::{Error, Kind, Result};
@@ -23,21 +23,19 @@ use crate::store::flush::raise;
 use crate::store::ident::Ident;
 use crate::store::locks::{self, Lock, Mode};
 use crate::store::sql;
-use crate::store::transaction::{as_extension_owner, as_role};
+use crate::store::transaction::as_extension_owner;
 use crate::store::triggers::datum_image_eq;
 
 /// What a backend knows of a history; forgotten when the history or its table is invalidated.
 struct State {
     table: pg_sys::Oid,
     history: pg_sys::Oid,
-    owner: pg_sys::Oid,
     pinned: Option<Pinned>,
     /// (attribute number in the table, base type).
     columns: Vec<(i16, pg_sys::Oid)>,
     /// Places in `columns`, in key order.
     key: Vec<usize>,
-    keep_row: String,
-    keep_absence: String,
+    writer: Writer,
     keep_all: String,
 }
 
@@ -195,7 +193,9 @@ unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_s
 #[derive(Deserialize)]
 struct Stored {
     history: u32,
-    owner: u32,
+    index: u32,
+    classes: Vec<u32>,
+    collations: Vec<u32>,
     columns: Vec<Column>,
     /// Number and type of each column of the table, by name.
     now: HashMap<String, (i16, u32)>,
@@ -208,7 +208,9 @@ struct Stored {
 /// One statement, so that it is one snapshot: the latest. Names no operator by search_path.
 const STATE: &str = "
 SELECT pg_catalog.json_build_object(
-         'history', h.oid::pg_catalog.int8, 'owner', h.relowner::pg_catalog.int8, 'columns', c.columns,
+         'history', h.oid::pg_catalog.int8, 'columns', c.columns, 'index', i.indexrelid::pg_catalog.int8,
+         'classes', i.indclass::pg_catalog.oid[]::pg_catalog.int8[],
+         'collations', i.indcollation::pg_catalog.oid[]::pg_catalog.int8[],
          'renumbered', c.numbered_in OPERATOR(pg_catalog.<>) $2,
          'now', (SELECT pg_catalog.json_object_agg(a.attname, pg_catalog.json_build_array(a.attnum, a.atttypid::pg_catalog.int8))
                    FROM pg_catalog.pg_attribute a
@@ -222,6 +224,7 @@ SELECT pg_catalog.json_build_object(
        ::pg_catalog.text
   FROM ai._checkpoint_history c
   JOIN pg_catalog.pg_class h ON h.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass($3)
+  JOIN pg_catalog.pg_index i ON i.indrelid OPERATOR(pg_catalog.=) h.oid AND i.indisunique
  CROSS JOIN LATERAL
        (SELECT pg_catalog.max(p.number) AS newest FROM ai._checkpoint_pin p
           JOIN ai._checkpoint k ON k.id OPERATOR(pg_catalog.=) p.checkpoint
@@ -235,12 +238,10 @@ fn load(id: i32, table: pg_sys::Oid) -> Result<State> {
         return Ok(State {
             table,
             history: pg_sys::Oid::INVALID,
-            owner: pg_sys::Oid::INVALID,
             pinned: None,
             columns: Vec::new(),
             key: Vec::new(),
-            keep_row: String::new(),
-            keep_absence: String::new(),
+            writer: Writer::default(),
             keep_all: String::new(),
         });
     };
@@ -268,64 +269,47 @@ fn load(id: i32, table: pg_sys::Oid) -> Result<State> {
     let place = |wanted: &Column| shapes.iter().position(|column| column.h == wanted.h);
     let key_columns = shape::key_of(&shapes);
     let key: Vec<usize> = key_columns.iter().filter_map(|column| place(column)).collect();
-    let statements = Statements::new(id, table, &shapes, &key_columns)?;
+    let history = pg_sys::Oid::from(stored.history);
+    let names: Vec<String> = shapes.iter().map(|column| column.h.clone()).collect();
     Ok(State {
         table,
-        history: pg_sys::Oid::from(stored.history),
-        owner: pg_sys::Oid::from(stored.owner),
+        history,
         pinned,
+        writer: Writer::new(
+            history,
+            pg_sys::Oid::from(stored.index),
+            &names,
+            &key,
+            &stored.classes,
+            &stored.collations,
+        ),
+        keep_all: keep_all(id, table, &shapes, &key_columns),
         columns: columns.iter().map(|(column, base)| (column.attnum, *base)).collect(),
         key,
-        keep_row: statements.row,
-        keep_absence: statements.absence,
-        keep_all: statements.all,
     })
 }
 
-struct Statements {
-    row: String,
-    absence: String,
-    all: String,
-}
-
-impl Statements {
-    fn new(id: i32, table: pg_sys::Oid, columns: &[Column], key: &[&Column]) -> Result<Statements> {
-        let history = Ident::qualified("ai", &history::name(id));
-        let names = |columns: &[&Column]| {
-            columns.iter().map(|column| column.h.clone()).collect::<Vec<_>>().join(", ")
-        };
-        let parameters =
-            |count: usize| (0..count).map(|i| format!("${}", i + 2)).collect::<Vec<_>>().join(", ");
-        let all: Vec<&Column> = columns.iter().collect();
-        let keep = |columns: &[&Column], present: bool| {
-            format!(
-                "INSERT INTO {history} (epoch, present, {}) VALUES ($1, {present}, {}) ON CONFLICT DO NOTHING",
-                names(columns),
-                parameters(columns.len()),
-            )
-        };
-        // SAFETY: look-ups in the catalog caches of a relation that is open.
-        let live = unsafe {
-            let name = |text: *const std::ffi::c_char| CStr::from_ptr(text).to_string_lossy().into_owned();
-            let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
-            Ident::qualified(&name(schema), &name(pg_sys::get_rel_name(table)))
-        };
-        let matches: Vec<String> =
-            key.iter().map(|c| format!("h.{} {} t.{}", c.h, equality(c), c.ident())).collect();
-        let values: Vec<String> = columns.iter().map(|c| format!("t.{}", c.ident())).collect();
-        Ok(Statements {
-            row: keep(&all, true),
-            absence: keep(key, false),
-            all: format!(
-                "INSERT INTO {history} (epoch, present, {}) SELECT $1, true, {} FROM ONLY {live} t
-                  WHERE NOT EXISTS (SELECT FROM {history} h WHERE {} AND h.epoch OPERATOR(pg_catalog.>=) $2)
-                 ON CONFLICT DO NOTHING",
-                names(&all),
-                values.join(", "),
-                matches.join(" AND "),
-            ),
-        })
-    }
+/// The statement that keeps every row that a version from `$2` on still reads, as entries of `$1`.
+fn keep_all(id: i32, table: pg_sys::Oid, columns: &[Column], key: &[&Column]) -> String {
+    let history = Ident::qualified("ai", &history::name(id));
+    // SAFETY: look-ups in the catalog caches of a relation that is open.
+    let live = unsafe {
+        let name = |text: *const std::ffi::c_char| CStr::from_ptr(text).to_string_lossy().into_owned();
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
+        Ident::qualified(&name(schema), &name(pg_sys::get_rel_name(table)))
+    };
+    let matches: Vec<String> =
+        key.iter().map(|c| format!("h.{} {} t.{}", c.h, equality(c), c.ident())).collect();
+    let names: Vec<&str> = columns.iter().map(|column| column.h.as_str()).collect();
+    let values: Vec<String> = columns.iter().map(|c| format!("t.{}", c.ident())).collect();
+    format!(
+        "INSERT INTO {history} (epoch, present, {}) SELECT $1, true, {} FROM ONLY {live} t
+          WHERE NOT EXISTS (SELECT FROM {history} h WHERE {} AND h.epoch OPERATOR(pg_catalog.>=) $2)
+         ON CONFLICT DO NOTHING",
+        names.join(", "),
+        values.join(", "),
+        matches.join(" AND "),
+    )
 }
 
 fn equality(column: &Column) -> &str {
@@ -372,34 +356,30 @@ unsafe fn made_later_here(id: i32, pinned: &Pinned, header: pg_sys::HeapTupleHea
     }
 }
 
-unsafe fn value(
-    tuple: pg_sys::HeapTuple,
-    relation: pg_sys::Relation,
-    column: (i16, pg_sys::Oid),
-) -> DatumWithOid<'static> {
+unsafe fn value(tuple: pg_sys::HeapTuple, relation: pg_sys::Relation, attnum: i16) -> Value {
     let mut is_null = false;
-    // SAFETY: the tuple has the relation's shape; the datum lives as long as the tuple, which
-    // outlives the statement that it goes into.
-    unsafe {
-        let datum = pg_sys::SPI_getbinval(tuple, (*relation).rd_att, i32::from(column.0), &mut is_null);
-        if is_null { DatumWithOid::null_oid(column.1) } else { DatumWithOid::new(datum, column.1) }
-    }
+    // SAFETY: the tuple has the relation's shape; the datum lives as long as the tuple.
+    let datum = unsafe { pg_sys::SPI_getbinval(tuple, (*relation).rd_att, i32::from(attnum), &mut is_null) };
+    (!is_null).then_some(datum)
+}
+
+unsafe fn key(state: &State, tuple: pg_sys::HeapTuple, relation: pg_sys::Relation) -> Vec<pg_sys::Datum> {
+    let places = state.key.iter();
+    // SAFETY: the caller's promise; a key is never NULL.
+    places.filter_map(|place| unsafe { value(tuple, relation, state.columns[*place].0) }).collect()
 }
 
 unsafe fn keep_row(state: &State, pinned: Pinned, tuple: pg_sys::HeapTuple, relation: pg_sys::Relation) {
-    let mut args: Vec<DatumWithOid> = Vec::with_capacity(state.columns.len() + 1);
-    args.push(pinned.epoch.into());
-    // SAFETY: the caller's promise.
-    args.extend(state.columns.iter().map(|column| unsafe { value(tuple, relation, *column) }));
-    raise(as_role(state.owner, || sql::execute_latest(&state.keep_row, &args)));
+    // SAFETY: the writer was made for these columns.
+    unsafe {
+        let row: Vec<Value> = state.columns.iter().map(|column| value(tuple, relation, column.0)).collect();
+        state.writer.keep_row(pinned.epoch, &key(state, tuple, relation), &row);
+    }
 }
 
 unsafe fn keep_absence(state: &State, pinned: Pinned, tuple: pg_sys::HeapTuple, relation: pg_sys::Relation) {
-    let mut args: Vec<DatumWithOid> = Vec::with_capacity(state.key.len() + 1);
-    args.push(pinned.epoch.into());
-    // SAFETY: the caller's promise.
-    args.extend(state.key.iter().map(|place| unsafe { value(tuple, relation, state.columns[*place]) }));
-    raise(as_role(state.owner, || sql::execute_latest(&state.keep_absence, &args)));
+    // SAFETY: as above.
+    unsafe { state.writer.keep_absence(pinned.epoch, &key(state, tuple, relation)) };
 }
 
 /// True when the key's columns differ as they are stored.

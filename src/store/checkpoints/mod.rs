@@ -11,6 +11,7 @@ pub mod capture;
 pub mod collecting;
 pub mod commands;
 pub mod comparing;
+mod entries;
 pub mod history;
 pub mod named;
 pub mod policies;

@@ -4,6 +4,7 @@
 //!
 //! What is compared is what the extension that is installed does; nothing of it is linked.
 
+mod checkpoints;
 mod drain;
 mod end_to_end;
 mod latency;
@@ -87,6 +88,12 @@ const CASES: &[Case] = &[
         about: "200,000 changed rows: is the end as fast as the beginning?",
         usual: true,
         run: drain::run,
+    },
+    Case {
+        name: "checkpoints",
+        about: "making, keeping and restoring versions, against copies and plain tables",
+        usual: true,
+        run: checkpoints::run,
     },
 ];
 
