@@ -72,6 +72,31 @@ extension_sql_file!(
         api::backup::_list_backups
     ]
 );
+extension_sql_file!("../sql/checkpoints.sql", name = "checkpoints", requires = ["bootstrap"]);
+extension_sql_file!(
+    "../sql/checkpoint_functions.sql",
+    name = "checkpoint_functions",
+    requires = [
+        "checkpoints",
+        api::checkpoints::_create_checkpoint,
+        api::checkpoints::_create_checkpoint_set,
+        api::checkpoints::_checkout_checkpoint,
+        api::checkpoints::_checkpoint_readable,
+        api::checkpoints::refresh_checkpoint,
+        api::checkpoints::delete_checkpoint,
+        api::checkpoints::restore_checkpoint,
+        api::checkpoints::verify_checkpoint,
+        api::checkpoints::_clone_checkpoint,
+        api::checkpoints::_diff_checkpoints,
+        api::checkpoints::_detach_checkpoints,
+        api::checkpoints::checkpoint_pending,
+        api::checkpoints::_set_checkpoint_policy,
+        api::checkpoints::_checkpoint_id,
+        api::checkpoints::_checkpoint_query,
+        api::checkpoints::_checkpoint_kept,
+        api::checkpoints::_checkpoint_relation
+    ]
+);
 extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 
 #[pg_guard]

@@ -2,6 +2,7 @@
 //! grants of what is declared here stand in `sql/finalize.sql`.
 
 pub mod backup;
+pub mod checkpoints;
 pub mod config_functions;
 pub mod operate;
 pub mod record_status;

@@ -20,7 +20,10 @@ pub struct Chore {
 }
 
 /// Every chore, in the order in which they run.
-pub const ALL: &[Chore] = &[Chore { name: "backup", due: backup::policy::due, run: backup::policy::run }];
+pub const ALL: &[Chore] = &[
+    super::checkpoints::upkeep::CHORE,
+    Chore { name: "backup", due: backup::policy::due, run: backup::policy::run },
+];
 
 /// Time until the first chore has to run; None when none is planned.
 pub fn next_due() -> Result<Option<Duration>> {

@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod batch;
+pub mod checkpoints;
 pub mod chores;
 pub mod control;
 pub mod doctor;

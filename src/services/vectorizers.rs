@@ -303,6 +303,8 @@ pub fn drop(id: i32, drop_all: bool) -> Result<()> {
     if let Some(source) = &v.source {
         ddl::drop_triggers(id, source)?;
     }
+    // Checkpoints of the vectorizer go on knowing what was pending.
+    super::checkpoints::restore::detach_queue(id)?;
     if drop_all && let Some(target) = &v.target {
         ddl::drop_target(target)?;
     }

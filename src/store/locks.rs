@@ -20,6 +20,9 @@ pub enum Lock {
     /// Held in share mode by whoever makes or loads a backup, for no vectorizer (0): it says so to
     /// who watches.
     Backup = 9,
+    /// Writers of a table with checkpoints hold it in share mode from their first write to their
+    /// end; who makes a checkpoint takes it exclusively. The number is the table's oid.
+    Checkpoint = 20,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,10 +71,24 @@ pub fn try_for_session(vectorizer: i32, lock: Lock, mode: Mode) -> bool {
     acquire(vectorizer, lock, mode, true, true)
 }
 
+/// Takes the lock until the end of the transaction, waiting for it. True unless this
+/// transaction had it already.
+pub fn newly_for_transaction(number: i32, lock: Lock, mode: Mode) -> bool {
+    // SAFETY: as in `acquire`.
+    let result = unsafe { pg_sys::LockAcquire(&tag(number, lock), mode.lockmode(), false, false) };
+    result == pg_sys::LockAcquireResult::LOCKACQUIRE_OK
+}
+
 fn acquire(vectorizer: i32, lock: Lock, mode: Mode, session: bool, dont_wait: bool) -> bool {
     // SAFETY: the tag lives through the call; called in a transaction on the main thread.
     let result = unsafe { pg_sys::LockAcquire(&tag(vectorizer, lock), mode.lockmode(), session, dont_wait) };
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// Gives one hold of a transaction's lock back before its end.
+pub fn release_in_transaction(number: i32, lock: Lock, mode: Mode) {
+    // SAFETY: as in `acquire`.
+    unsafe { pg_sys::LockRelease(&tag(number, lock), mode.lockmode(), false) };
 }
 
 /// Gives one hold of a session lock back.

@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod capture;
 pub mod catalog;
+pub mod checkpoints;
 pub mod completion;
 pub mod control;
 pub mod databases;

@@ -3,6 +3,7 @@
 use pgrx::pg_sys;
 
 use super::catalog::Relation;
+use super::ident::Ident;
 use super::sql;
 use super::transaction::current_role;
 use crate::error::{Error, Kind, Result};
@@ -25,6 +26,48 @@ pub fn require_superuser(what: &str) -> Result<()> {
     }
     Err(Error::new(Kind::InsufficientPrivilege, format!("permission denied to {what}"))
         .hint("Only a superuser may do that."))
+}
+
+/// The caller must be a member of the role that owned `table`, or a superuser.
+pub fn require_membership(owner: pg_sys::Oid, table: &Ident) -> Result<()> {
+    // SAFETY: plain look-ups in the role caches.
+    if unsafe { pg_sys::superuser() || pg_sys::is_member_of_role(current_role(), owner) } {
+        return Ok(());
+    }
+    Err(Error::new(Kind::InsufficientPrivilege, format!("must be owner of table {table}"))
+        .hint("Only a superuser or who owned the table may use its checkpoints."))
+}
+
+/// The name of a relation that is to be made, as written by the user: `name` or `schema.name`. An
+/// error when the name is taken or the schema is missing. `default_schema` is where the caller's own
+/// search_path makes tables.
+pub fn new_relation(text: &str, default_schema: Option<&str>) -> Result<Ident> {
+    let parts: Vec<String> =
+        sql::query_one("SELECT pg_catalog.parse_ident($1)", &[text.into()], |row| row.value(1))?
+            .unwrap_or_default();
+    let (schema, name) = match parts.as_slice() {
+        [name] => match default_schema {
+            Some(schema) => (schema.to_owned(), name.clone()),
+            None => {
+                return Err(Error::invalid(format!("no schema has been selected to create \"{text}\" in"))
+                    .hint("Write the name with its schema."));
+            }
+        },
+        [schema, name] => (schema.clone(), name.clone()),
+        _ => {
+            return Err(Error::invalid(format!("\"{text}\" is not the name of a relation"))
+                .hint("Give a name such as 'docs_before' or 'public.docs_before'."));
+        }
+    };
+    if !schema_exists(&schema)? {
+        return Err(Error::new(Kind::UndefinedObject, format!("schema \"{schema}\" does not exist"))
+            .hint("Create it first, or leave the schema out."));
+    }
+    if relation_exists(&schema, &name)? {
+        return Err(Error::new(Kind::DuplicateObject, format!("relation {schema}.{name} already exists"))
+            .hint("Give another name, or drop the relation first."));
+    }
+    Ok(Ident::qualified(&schema, &name))
 }
 
 /// Schema and name of a relation.

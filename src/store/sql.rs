@@ -88,7 +88,13 @@ fn run<T>(
                 client.prepare_mut(statement, &types)?.keep()
             }
         };
-        let result = client.update(&plan, None, args).map_err(Into::into).and_then(read);
+        // pgrx gives a transaction that may write an id, which a standby has none of.
+        // SAFETY: reads the state of the server.
+        let table = match unsafe { pg_sys::RecoveryInProgress() } {
+            true => client.select(&plan, None, args),
+            false => client.update(&plan, None, args),
+        };
+        let result = table.map_err(Into::into).and_then(read);
         PLANS.with_borrow_mut(|plans| {
             if plans.len() >= MAX_PLANS {
                 plans.clear();
@@ -119,7 +125,30 @@ pub fn exists_latest(statement: &str, args: &[DatumWithOid<'_>]) -> Result<bool>
     run_latest(statement, args).map(|rows| rows > 0)
 }
 
+/// The first column of the first row, as text, on a snapshot taken now.
+pub fn text_latest(statement: &str, args: &[DatumWithOid<'_>]) -> Result<Option<String>> {
+    let mut text = None;
+    read_latest(statement, args, |processed| {
+        if processed == 0 {
+            return;
+        }
+        // SAFETY: SPI has just filled its table with at least one row.
+        unsafe {
+            let table = pg_sys::SPI_tuptable;
+            let value = pg_sys::SPI_getvalue(*(*table).vals, (*table).tupdesc, 1);
+            if !value.is_null() {
+                text = Some(std::ffi::CStr::from_ptr(value).to_string_lossy().into_owned());
+            }
+        }
+    })?;
+    Ok(text)
+}
+
 fn run_latest(statement: &str, args: &[DatumWithOid<'_>]) -> Result<u64> {
+    read_latest(statement, args, |_| ())
+}
+
+fn read_latest(statement: &str, args: &[DatumWithOid<'_>], read: impl FnOnce(u64)) -> Result<u64> {
     let mut types: Vec<pg_sys::Oid> = args.iter().map(DatumWithOid::oid).collect();
     let mut values: Vec<pg_sys::Datum> =
         args.iter().map(|arg| arg.datum().map_or(pg_sys::Datum::null(), |d| d.sans_lifetime())).collect();
@@ -159,6 +188,7 @@ fn run_latest(statement: &str, args: &[DatumWithOid<'_>]) -> Result<u64> {
             pgrx::error!("an internal statement failed with {code}: {statement}");
         }
         let processed = pg_sys::SPI_processed;
+        read(processed);
         pg_sys::SPI_finish();
         pg_sys::PopActiveSnapshot();
         Ok(processed)

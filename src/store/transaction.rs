@@ -177,6 +177,12 @@ fn with_role<T>(role: pg_sys::Oid, flag: i32, body: impl FnOnce() -> Result<T>) 
     result
 }
 
+/// True in a transaction whose statements all see one snapshot.
+pub fn has_fixed_snapshot() -> bool {
+    // SAFETY: reads the isolation level (IsolationUsesXactSnapshot of xact.h).
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
 /// The role whose statements run now.
 pub fn current_role() -> pg_sys::Oid {
     // SAFETY: reads backend state.

@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+use super::checkpoints::capture as checkpoints;
 use super::{capture, record_status};
 
 macro_rules! entry_point {
@@ -28,11 +29,29 @@ entry_point!(autovector_capture_row, pg_finfo_autovector_capture_row, capture::c
 entry_point!(autovector_capture_truncate, pg_finfo_autovector_capture_truncate, capture::capture_truncate);
 entry_point!(autovector_embedding_status, pg_finfo_autovector_embedding_status, record_status::make_pending);
 entry_point!(autovector_record_status, pg_finfo_autovector_record_status, record_status::fire);
+entry_point!(autovector_checkpoint_lock, pg_finfo_autovector_checkpoint_lock, checkpoints::lock);
+entry_point!(autovector_checkpoint_row, pg_finfo_autovector_checkpoint_row, checkpoints::row);
+entry_point!(autovector_checkpoint_truncate, pg_finfo_autovector_checkpoint_truncate, checkpoints::truncate);
+entry_point!(
+    autovector_checkpoint_altered,
+    pg_finfo_autovector_checkpoint_altered,
+    super::checkpoints::commands::altered
+);
+entry_point!(
+    autovector_checkpoint_dropped,
+    pg_finfo_autovector_checkpoint_dropped,
+    super::checkpoints::commands::dropped
+);
 entry_point!(autovector_unchanged, pg_finfo_autovector_unchanged, unchanged);
 
 unsafe extern "C-unwind" {
     /// `utils/datum.h`: equality of two values as they are stored, read in full if need be.
-    fn datum_image_eq(a: pg_sys::Datum, b: pg_sys::Datum, by_value: bool, length: std::ffi::c_int) -> bool;
+    pub fn datum_image_eq(
+        a: pg_sys::Datum,
+        b: pg_sys::Datum,
+        by_value: bool,
+        length: std::ffi::c_int,
+    ) -> bool;
 }
 
 /// True when two values of one type are stored alike. Values kept out of line are the same when

@@ -5,6 +5,7 @@
 //! What is compared is what the extension that is installed does; nothing of it is linked.
 
 mod backup;
+mod checkpoints;
 mod drain;
 mod end_to_end;
 mod latency;
@@ -101,6 +102,12 @@ const CASES: &[Case] = &[
         about: "what a record status rule adds to changes of responses",
         usual: true,
         run: record_status::run,
+    },
+    Case {
+        name: "checkpoints",
+        about: "making, keeping and restoring versions, against copies and plain tables",
+        usual: true,
+        run: checkpoints::run,
     },
 ];
 

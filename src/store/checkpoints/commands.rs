@@ -1,0 +1,65 @@
+//! The event triggers: ALTER and DROP of tables with checkpoints. They see what a command did to the
+//! catalogs, however it was written, before it commits.
+
+use pgrx::pg_sys;
+
+use super::history;
+use crate::error::Result;
+use crate::store::flush::raise;
+use crate::store::sql;
+use crate::store::transaction::as_extension_owner;
+
+/// After ALTER TABLE.
+///
+/// # Safety
+/// Called by the event trigger manager, or directly, which is refused.
+pub unsafe fn altered(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the caller's promise.
+    unsafe { require_event(fcinfo) };
+    raise(follow(false));
+    pg_sys::Datum::null()
+}
+
+/// After a command that dropped something.
+///
+/// # Safety
+/// As `altered`.
+pub unsafe fn dropped(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the caller's promise.
+    unsafe { require_event(fcinfo) };
+    raise(concerns_tables().and_then(|concerned| if concerned { follow(true) } else { Ok(()) }));
+    pg_sys::Datum::null()
+}
+
+unsafe fn require_event(fcinfo: pg_sys::FunctionCallInfo) {
+    // SAFETY: `context` is null or a Node, whose tag is its first field.
+    unsafe {
+        let context = (*fcinfo).context;
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
+            pgrx::error!("this function is called by autovector's event triggers only");
+        }
+    }
+}
+
+/// Temporary tables come and go all the time.
+fn concerns_tables() -> Result<bool> {
+    let found = sql::query_one(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() d
+                         WHERE NOT d.is_temporary
+                           AND d.object_type IN ('table', 'table column', 'table constraint', 'trigger'))",
+        &[],
+        |row| row.value(1),
+    )?;
+    Ok(found.unwrap_or(false))
+}
+
+fn follow(dropped: bool) -> Result<()> {
+    // The extension itself may be going.
+    let there = sql::query_one("SELECT to_regclass('ai._checkpoint_pin') IS NOT NULL", &[], |row| {
+        row.value::<bool>(1)
+    })?;
+    if there != Some(true) {
+        return Ok(());
+    }
+    as_extension_owner(|| history::follow_commands(dropped))
+}
