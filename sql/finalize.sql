@@ -104,3 +104,23 @@ COMMENT ON TABLE ai._vectorizer_budget IS 'Tokens that a vectorizer may use in a
 ALTER FUNCTION ai._window(jsonb, timestamptz) ROWS 1;
 
 GRANT SELECT ON ai.vectorizer_activity TO PUBLIC;
+
+-- pg_restore loads tables in any order when it uses several jobs, and the tables of an extension
+-- have their foreign keys by then: a child that came first would be refused, and its vectorizer
+-- would be restored without it. So foreign keys here only cascade and forbid deletes; the code
+-- that inserts has the parent in hand itself, under the locks of src/store/locks.rs.
+DO $$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT t.tgrelid::pg_catalog.regclass AS relation, t.tgname
+          FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_constraint c ON c.oid OPERATOR(pg_catalog.=) t.tgconstraint
+         WHERE c.connamespace OPERATOR(pg_catalog.=) 'ai'::pg_catalog.regnamespace
+           AND t.tgfoid OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog."RI_FKey_check_ins"'::pg_catalog.regproc::oid,
+                                                          'pg_catalog."RI_FKey_check_upd"'::pg_catalog.regproc::oid])
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s DISABLE TRIGGER %I', found.relation, found.tgname);
+    END LOOP;
+END
+$$;

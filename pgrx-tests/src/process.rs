@@ -18,6 +18,11 @@ pub fn is_alive(pid: i32) -> bool {
     field_of_status(pid, "State:").is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
+/// Whether a signal has stopped process `pid`.
+pub fn is_stopped(pid: i32) -> bool {
+    field_of_status(pid, "State:").is_some_and(|state| state.starts_with('T'))
+}
+
 /// Resident memory of process `pid` in kB, without what it shares with others.
 ///
 /// Shared buffers are mapped into every backend and would hide a leak, so only anonymous

@@ -8,6 +8,7 @@ use postgres::Client;
 use crate::{
     check::{Check, check_secret},
     cluster::{Cluster, Settings},
+    process,
     provider::Provider,
     sql::Sql,
     wait::wait_until,
@@ -107,6 +108,26 @@ impl Scene {
             "select pid from pg_stat_activity where backend_type = 'autovector worker' order by pid",
             &[],
         )
+    }
+
+    /// Stops (SIGSTOP) the only worker while it waits for its provider, and returns its process id.
+    /// Not in the middle of a transaction: nobody could go on beside the locks that it holds.
+    pub fn stop_worker(&mut self) -> i32 {
+        let workers = self.workers();
+        assert_eq!(workers.len(), 1, "one worker: {workers:?}");
+        let pid = workers[0];
+        wait_until("the worker is stopped at rest", SETTLES_WITHIN, || {
+            process::signal(pid, libc::SIGSTOP);
+            wait_until("the worker is stopped", SETTLES_WITHIN, || process::is_stopped(pid));
+            let rests =
+                "select xact_start is null and backend_xid is null from pg_stat_activity where pid = $1";
+            let at_rest: bool = self.db.one(rests, &[&pid]);
+            if !at_rest {
+                process::signal(pid, libc::SIGCONT);
+            }
+            at_rest
+        });
+        pid
     }
 
     /// The end of every test: all vectorizers of this database satisfy the invariants, the

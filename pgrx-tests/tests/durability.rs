@@ -51,6 +51,35 @@ fn a_dump_keeps_vectorizers_and_pending_changes() {
     scene.finish();
 }
 
+/// Fear: a restore with several jobs, which loads tables in any order, meets a foreign key whose
+/// other side has not come yet.
+#[test]
+fn the_catalog_can_be_restored_in_any_order() {
+    let mut scene = Scene::new();
+    for name in ["one", "two", "three"] {
+        scene.table(name, 20);
+        scene.vectorize(&Spec::on(name));
+        scene.settle(name);
+    }
+    let checking: Vec<String> = scene.db.all(
+        "select c.conname::text from pg_trigger t join pg_constraint c on c.oid = t.tgconstraint
+          where c.connamespace = 'ai'::regnamespace and t.tgenabled <> 'D' and t.tgfoid::regproc::text like '%RI_FKey_check%'",
+        &[],
+    );
+    assert_eq!(checking, Vec::<String>::new());
+    let file = scene.cluster.directory().join("dump").display().to_string();
+    run(&scene.cluster, "pg_dump", &["-Fc", "-f", &file, "postgres"]);
+    let mut restored = scene.cluster.create_database("restored");
+    run(&scene.cluster, "pg_restore", &["--exit-on-error", "-j", "4", "-d", "restored", &file]);
+    let whole = "select count(*) from ai.vectorizer_status where state = 'idle' and rows_embedded = 20";
+    assert_eq!(restored.one::<i64>(whole, &[]), 3);
+    // What belongs to a vectorizer still goes with it.
+    restored.batch("select ai.drop_vectorizer('one')");
+    let left = "select count(*) from ai._vectorizer_control c where not exists (select from ai.vectorizer v where v.id = c.vectorizer_id)";
+    assert_eq!(restored.one::<i64>(left, &[]), 0);
+    scene.finish();
+}
+
 /// Fear: a standby tries to write, or stays idle after its promotion.
 #[test]
 fn a_promoted_standby_goes_on_where_the_primary_stood() {

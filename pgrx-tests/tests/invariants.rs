@@ -223,20 +223,18 @@ fn a_stopped_worker_that_wakes_up_late_writes_nothing() {
     let gate = scene.provider.hold(Rule::containing("old ").times(1));
     scene.db.batch("update docs set body = 'old ' || id where id <= 10");
     gate.wait_until_holding(1);
-    let stopped = scene.workers();
-    assert_eq!(stopped.len(), 1, "one vectorizer, one worker: {stopped:?}");
-    process::signal(stopped[0], libc::SIGSTOP);
+    let stopped = scene.stop_worker();
     scene.db.batch("update docs set body = 'new ' || id where id <= 5; delete from docs where id = 6");
     gate.release();
     wait_until("another worker has taken over", Duration::from_secs(60), || {
         scene.status("docs", "rows_pending").as_deref() == Some("0")
     });
-    assert!(scene.workers().iter().any(|pid| *pid != stopped[0]));
+    assert!(scene.workers().iter().any(|pid| *pid != stopped));
     scene.db.batch("update docs set body = 'newest' where id = 1");
     wait_until("the newest is embedded", Duration::from_secs(30), || {
         scene.count("select count(*) from docs_embedding_store where chunk = 'newest'") == 1
     });
-    process::signal(stopped[0], libc::SIGCONT);
+    process::signal(stopped, libc::SIGCONT);
     scene.db.batch("insert into docs values (21, 'fence')");
     scene.settle("docs");
     wait_until_too_late(&scene);
@@ -263,16 +261,14 @@ fn a_stopped_worker_of_the_first_pass_writes_nothing_late() {
     let gate = scene.provider.hold(Rule::containing("docs text").times(1));
     scene.vectorize(&Spec::on("docs"));
     gate.wait_until_holding(1);
-    let stopped = scene.workers();
-    assert_eq!(stopped.len(), 1, "one vectorizer, one worker: {stopped:?}");
-    process::signal(stopped[0], libc::SIGSTOP);
+    let stopped = scene.stop_worker();
     gate.release();
     wait_until("another worker has taken over", Duration::from_secs(60), || {
         scene.status("docs", "rows_embedded").as_deref() == Some("10")
     });
     scene.db.batch("update docs set body = 'newer ' || id where id <= 5; delete from docs where id = 6");
     scene.settle("docs");
-    process::signal(stopped[0], libc::SIGCONT);
+    process::signal(stopped, libc::SIGCONT);
     wait_until_too_late(&scene);
     scene.settle("docs");
     let stored: Vec<String> =

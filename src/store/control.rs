@@ -86,7 +86,8 @@ pub fn clear_errors(id: i32) -> Result<()> {
 pub fn log_error(id: i32, message: &str, details: Value) -> Result<()> {
     let reason = details["error_reason"].as_str().unwrap_or(message).to_owned();
     sql::execute(
-        "INSERT INTO ai._vectorizer_errors (id, message, details, recorded) VALUES ($1, $2, $3, clock_timestamp())",
+        "INSERT INTO ai._vectorizer_errors (id, message, details, recorded)
+         SELECT v.id, $2, $3, clock_timestamp() FROM ai.vectorizer v WHERE v.id = $1",
         &[id.into(), message.into(), JsonB(details).into()],
     )?;
     sql::execute(
