@@ -70,7 +70,8 @@ pub fn run(order: &Order) -> Vec<Figure> {
         Figure::new(order.name, "restore of csv / COPY FROM", "rows/s", restored)
             .beside(loaded)
             .bar(Bar::RatioAtLeast(1.0)),
-        Figure::new(order.name, "memory above the session's", "MB", memory).bar(Bar::MedianBelow(MOST_MEGABYTES)),
+        Figure::new(order.name, "memory above the session's", "MB", memory)
+            .bar(Bar::MedianBelow(MOST_MEGABYTES)),
     ]
 }
 
