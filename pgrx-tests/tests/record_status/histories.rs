@@ -112,6 +112,13 @@ fn transaction(random: &mut Random) -> String {
 /// (40P01), a key or parent that another one took away (23505, 23503), MERGE's (21000).
 const AMONG_USERS: [&str; 5] = ["40001", "40P01", "23505", "23503", "21000"];
 
+/// Records that are wrong in one snapshot, by a count that knows nothing of the extension.
+const WRONG: &str = "
+    select format('record %s is %s with %s submitted responses', r.id, r.status, count(p.id))
+      from records r left join responses p on p.record_id = r.id and p.status = 'submitted'
+     group by r.id, r.status
+    having (r.status = 'completed') <> (count(p.id) >= (select min_submitted from ai.record_status_rules))";
+
 fn history(seed: u64, seconds: u64, mode: &str) {
     eprintln!("seed {seed}, {seconds} s, {mode}");
     let mut stage =
@@ -155,6 +162,17 @@ fn history(seed: u64, seconds: u64, mode: &str) {
                         pids.lock().expect("nobody panicked").retain(|other| *other != pid);
                         (db, pid) = connect();
                     }
+                }
+            });
+        }
+        // A later change of the same record would mend a wrong status, so each moment counts.
+        if mode == "immediate" {
+            let (cluster, stop) = (&stage.cluster, &stop);
+            scope.spawn(move || {
+                let mut db = cluster.connect("postgres");
+                while !stop.load(Ordering::SeqCst) {
+                    let wrong: Vec<String> = db.all(WRONG, &[]);
+                    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
                 }
             });
         }
