@@ -192,3 +192,31 @@ fn code_of_owners_runs_in_the_worker_with_their_rights_alone() {
     assert!(!scene.db.one::<bool>("select rolsuper from pg_roles where rolname = 'team'", &[]));
     scene.finish();
 }
+
+/// Fear: who may only write rows has operators of his own run with the rights of the table's
+/// owner, because they come first in his search_path.
+#[test]
+fn operators_of_a_writer_are_not_used() {
+    let (mut scene, mut team) = team();
+    team.batch(&Spec::on("team.docs").name("team").sql(&scene.provider));
+    scene::settle(&mut team, "team");
+    scene.db.batch(
+        "create role writer login; grant usage on schema team to writer;
+         grant select, insert, update, delete on team.docs to writer;
+         create schema evil authorization writer",
+    );
+    let mut writer = scene.cluster.connect_as("postgres", "writer");
+    writer.batch(
+        "create table evil.seen (who text); grant insert on evil.seen to public; grant usage on schema evil to public;
+         create function evil.eq(a int, b int) returns bool language plpgsql as $$
+             begin insert into evil.seen values (current_user); return a operator(pg_catalog.=) b; end $$;
+         create operator evil.= (leftarg = int, rightarg = int, function = evil.eq);
+         set search_path = evil, pg_catalog;
+         delete from team.docs where id operator(pg_catalog.=) 3;
+         delete from team.docs where id operator(pg_catalog.>) 10;
+         update team.docs set id = id + 100 where id operator(pg_catalog.<) 3",
+    );
+    assert_eq!(writer.all::<String>("select distinct who from evil.seen", &[]), Vec::<String>::new());
+    scene::settle(&mut team, "team");
+    scene.finish();
+}

@@ -126,13 +126,13 @@ pub fn wait(id: i32, timeout: Duration) -> Result<bool> {
         .hint("Add shared_preload_libraries = 'autovector' to postgresql.conf and restart the server."));
     }
     let fence = as_extension_owner(generations::last)?;
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now().checked_add(timeout);
     loop {
         if as_extension_owner(|| generations::is_done(&v, fence))? {
             return Ok(true);
         }
         refuse_standstill(&v)?;
-        if Instant::now() >= deadline {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(false);
         }
         waiting::nap(POLL);

@@ -107,9 +107,10 @@ pub fn describe(caught: &CaughtError) -> Error {
 
 /// Runs `body` with the rights of `role`, as PostgreSQL's own maintenance commands do for the
 /// owner of a table: what the owner's triggers, functions and expressions try there cannot
-/// reach beyond the owner's rights, nor outlive the statement.
+/// reach beyond the owner's rights, nor outlive the statement. The search_path is pinned: that
+/// of a user who writes could put operators of his own before PostgreSQL's.
 pub fn as_role<T>(role: pg_sys::Oid, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    with_role(role, pg_sys::SECURITY_RESTRICTED_OPERATION as i32, body)
+    pinned(|| with_role(role, pg_sys::SECURITY_RESTRICTED_OPERATION as i32, body))
 }
 
 /// Runs `body` with the rights of a table's owner, as PostgreSQL does for the actions of foreign
