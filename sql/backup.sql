@@ -6,7 +6,7 @@
 CREATE TABLE ai._backup (
     id         uuid PRIMARY KEY,
     name       text NOT NULL,
-    made_by    regrole NOT NULL,
+    made_by    name NOT NULL,
     made_at    timestamptz NOT NULL DEFAULT now(),
     truncated  bool NOT NULL,
     by_policy  bool NOT NULL
@@ -18,7 +18,7 @@ CREATE TABLE ai._backup_policy (
     every       interval NOT NULL CHECK (every > interval '0'),
     keep_last   int4 CHECK (keep_last > 0),
     keep_for    interval CHECK (keep_for > interval '0'),
-    made_by     regrole NOT NULL,
+    made_by     name NOT NULL,
     search_path text NOT NULL,
     next_at     timestamptz NOT NULL,
     last_at     timestamptz,
@@ -27,7 +27,7 @@ CREATE TABLE ai._backup_policy (
 );
 
 CREATE VIEW ai.backup_policy AS
-SELECT every, keep_last, keep_for, made_by::text AS made_by, next_at, last_at, last_backup, last_error
+SELECT every, keep_last, keep_for, made_by, next_at, last_at, last_backup, last_error
   FROM ai._backup_policy;
 
 SELECT pg_catalog.pg_extension_config_dump('ai._backup', '');

@@ -47,6 +47,7 @@ CREATE FUNCTION ai.create_checkpoint(
 
 CREATE FUNCTION ai.read_checkpoint(checkpoint uuid, row_type anyelement) RETURNS SETOF anyelement
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN QUERY EXECUTE ai._checkpoint_query(checkpoint, pg_catalog.pg_typeof(row_type)::pg_catalog.oid);

@@ -88,6 +88,14 @@ pub fn name_by_oid(role: pg_sys::Oid) -> Result<String> {
     .ok_or_else(|| Error::new(Kind::UndefinedObject, "the role does not exist"))
 }
 
+/// The role called `name`.
+pub fn oid_of(name: &str) -> Result<pg_sys::Oid> {
+    sql::query_one("SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1::name", &[name.into()], |row| {
+        row.value(1)
+    })?
+    .ok_or_else(|| Error::new(Kind::UndefinedObject, format!("role \"{name}\" does not exist")))
+}
+
 /// The role that the session acts as, by name.
 pub fn current_name() -> Result<String> {
     name_by_oid(current_role())

@@ -38,7 +38,9 @@ pub fn list() -> Result<Vec<Listed>> {
                 for stamp in folder.stamps()? {
                     let manifest = folder.manifest(&stamp).ok();
                     let entry = manifest.as_ref().and_then(|m| ledger.iter().find(|entry| entry.id == m.id));
-                    if !sees_all && !entry.is_some_and(|entry| server::is_member_of(entry.made_by)) {
+                    if !sees_all
+                        && !entry.is_some_and(|entry| entry.made_by.is_some_and(server::is_member_of))
+                    {
                         continue;
                     }
                     let complete = manifest.as_ref().is_some_and(|manifest| {
@@ -52,7 +54,7 @@ pub fn list() -> Result<Vec<Listed>> {
                         name: folder.name(&stamp).to_string(),
                         task: folder.task().map(str::to_owned),
                         complete,
-                        made_by: entry.and_then(|entry| entry.made_by_name.clone()),
+                        made_by: entry.map(|entry| entry.made_by_name.clone()),
                         truncated: entry.is_some_and(|entry| entry.truncated),
                         by_policy: entry.is_some_and(|entry| entry.by_policy),
                         manifest,

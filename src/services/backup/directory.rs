@@ -96,5 +96,5 @@ pub fn find(name: &str, role: &str) -> Result<(Folder, BackupName)> {
 
 /// The caller, or a role that the caller is a member of, made it in this database.
 pub fn is_mine(manifest: &Manifest) -> Result<bool> {
-    Ok(ledger::find(&manifest.id)?.is_some_and(|entry| server::is_member_of(entry.made_by)))
+    Ok(ledger::find(&manifest.id)?.is_some_and(|entry| entry.made_by.is_some_and(server::is_member_of)))
 }

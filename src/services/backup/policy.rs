@@ -60,9 +60,7 @@ pub fn run() -> Result<()> {
 }
 
 fn backup(policy: &Policy) -> Result<String> {
-    // A role that was dropped is an error here, not a superuser.
-    roles::name_by_oid(policy.made_by)?;
-    let _pins = Pins::unattended(&policy.search_path);
+    let role = roles::oid_of(&policy.made_by)?;
     let request = Request {
         task: None,
         connection: None,
@@ -74,7 +72,11 @@ fn backup(policy: &Policy) -> Result<String> {
         parallel: 1,
         by_policy: true,
     };
-    let report = as_role(policy.made_by, || make::make(&request))?;
+    let report = as_role(role, || {
+        // Behind the pinned search_path of `as_role`: names mean what they meant to the maker.
+        let _pins = Pins::unattended(&policy.search_path);
+        make::make(&request)
+    })?;
     Ok(report["backup"].as_str().unwrap_or_default().to_owned())
 }
 

@@ -21,6 +21,7 @@ use crate::store::catalog::Vectorizer;
 use crate::store::ident::Ident;
 use crate::store::latch;
 use crate::store::locks::{self, Lock};
+use crate::store::roles;
 
 /// Blocks between the reading thread and COPY.
 const AHEAD: usize = 4;
@@ -90,7 +91,9 @@ fn run(name: &str, mode: Mode) -> Result<Value> {
     let mut targets = targets(&manifest)?;
     for target in &mut targets {
         if let Some((id, _)) = &target.table.vectorizer {
-            target.vectorizer = Some(vectorizers::hold(*id)?);
+            let vectorizer = vectorizers::hold(*id)?;
+            roles::require_ownership(&vectorizer.source)?;
+            target.vectorizer = Some(vectorizer);
         }
     }
     lock(&targets, mode)?;

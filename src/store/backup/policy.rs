@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use pgrx::datum::Interval;
-use pgrx::pg_sys;
 
 use crate::error::Result;
+use crate::store::roles;
 use crate::store::sql;
-use crate::store::transaction::{as_extension_owner, current_role};
+use crate::store::transaction::as_extension_owner;
 
 #[derive(Debug, Clone)]
 pub struct Policy {
-    pub made_by: pg_sys::Oid,
+    pub made_by: String,
     /// What names without a schema mean in it.
     pub search_path: String,
     pub keep_last: Option<i32>,
@@ -21,15 +21,21 @@ pub struct Policy {
 
 /// Sets the policy, due at once; the caller's rights and search path are those it runs with.
 pub fn set(every: Interval, keep_last: Option<i32>, keep_for: Option<Interval>) -> Result<()> {
-    let role = current_role();
+    let role = roles::current_name()?;
     let path: Option<String> =
         sql::query_one("SELECT pg_catalog.current_setting('search_path')", &[], |row| row.value(1))?;
     as_extension_owner(|| {
         sql::execute("DELETE FROM ai._backup_policy", &[])?;
         sql::execute(
             "INSERT INTO ai._backup_policy (every, keep_last, keep_for, made_by, search_path, next_at)
-             VALUES ($1, $2, $3, $4::regrole, $5, pg_catalog.now())",
-            &[every.into(), keep_last.into(), keep_for.into(), role.into(), path.unwrap_or_default().into()],
+             VALUES ($1, $2, $3, $4::name, $5, pg_catalog.now())",
+            &[
+                every.into(),
+                keep_last.into(),
+                keep_for.into(),
+                role.as_str().into(),
+                path.unwrap_or_default().into(),
+            ],
         )
     })?;
     Ok(())
@@ -67,7 +73,7 @@ pub fn take() -> Result<Option<Policy>> {
             SET last_at = clock_timestamp(),
                 next_at = CASE WHEN next_at + every > clock_timestamp() THEN next_at + every ELSE clock_timestamp() + every END
           WHERE next_at <= clock_timestamp()
-          RETURNING made_by::oid, search_path, keep_last, extract(epoch FROM keep_for)::float8",
+          RETURNING made_by::text, search_path, keep_last, extract(epoch FROM keep_for)::float8",
         &[],
         |row| {
             Ok(Policy {
