@@ -452,3 +452,30 @@ fn cycles_at_random_moments_embed_every_row_once() {
     assert_eq!(scene.count("select count(*) from docs_embedding_store"), rows);
     scene.finish();
 }
+
+/// Fear: pausing while the store is being restored is refused, forgotten, or leaves half of either.
+#[test]
+fn a_pause_during_a_restore_comes_after_it() {
+    let mut scene = Scene::new();
+    scene.table("docs", 50);
+    scene.vectorize(&Spec::on("docs"));
+    scene.settle("docs");
+    scene.db.batch("select ai.create_checkpoint('docs', 'before'); update docs set body = 'changed ' || id where id <= 10");
+    scene.settle("docs");
+    let mut restoring = scene.cluster.connect("postgres");
+    restoring.batch("begin; select ai.restore_checkpoint('before')");
+    let mut other = scene.cluster.connect("postgres");
+    let pausing = std::thread::spawn(move || other.one::<String>("select ai.pause_vectorizer('docs')", &[]));
+    holds_for("nothing is half done", Duration::from_millis(300), || {
+        scene.count("select count(*) from docs_embedding_store where chunk like 'changed %'") == 10
+    });
+    restoring.batch("commit");
+    assert_eq!(pausing.join().expect("the pause returns"), "paused");
+    assert_eq!(state(&mut scene, "docs"), "paused");
+    // Restored rows whose source says something else are dirty, and wait for the resume.
+    assert_eq!(scene.count("select count(*) from ai._vectorizer_q_1"), 10);
+    scene.db.batch("select ai.resume_vectorizer('docs')");
+    scene.settle("docs");
+    assert_eq!(scene.count("select count(*) from docs_embedding_store where chunk like 'changed %'"), 10);
+    scene.finish();
+}

@@ -1,7 +1,7 @@
 //! The real pg_cron pauses and resumes, as `docs/operating.md` has it. It comes with PostgreSQL 15;
 //! there is no package of it for 18, and then these tests say so and check what they can.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use autovector_cluster_tests::{Scene, Settings, Spec, Sql, paths, wait_until};
 
@@ -9,13 +9,14 @@ use autovector_cluster_tests::{Scene, Settings, Spec, Sql, paths, wait_until};
 const A_JOB_COMES_WITHIN: Duration = Duration::from_secs(150);
 
 /// A scene with pg_cron in it; None where there is none.
-fn scene() -> Option<Scene> {
+fn scene(backups: &Path) -> Option<Scene> {
     if !paths::extension_available("pg_cron") {
         eprintln!("there is no pg_cron for PostgreSQL {}: nothing is tested", paths::major_version());
         assert_ne!(paths::major_version(), 15, "the set-up brings pg_cron along with PostgreSQL 15");
         return None;
     }
     let settings = Settings::default()
+        .set("autovector.backup_directory", &backups.display().to_string())
         .set("shared_preload_libraries", "autovector,pg_cron")
         .set("cron.database_name", "postgres")
         .set("cron.use_background_workers", "on");
@@ -31,12 +32,14 @@ fn of_the_guide() -> Vec<String> {
     text.lines().filter(|line| line.starts_with("SELECT cron.schedule(")).map(str::to_owned).collect()
 }
 
-/// Fear: what the guide shows for pg_cron does not work.
+/// Fear: what the guide shows for pg_cron does not work, or checkpoints and backups need more than
+/// a session of pg_cron has.
 #[test]
-fn jobs_of_pg_cron_pause_and_resume() {
+fn jobs_of_pg_cron_pause_resume_keep_and_save() {
     let statements = of_the_guide();
     assert_eq!(statements.len(), 2, "{statements:?}");
-    let Some(mut scene) = scene() else { return };
+    let backups = tempfile::tempdir().expect("a temporary directory");
+    let Some(mut scene) = scene(backups.path()) else { return };
     for name in ["wiki", "other"] {
         scene.table(name, 20);
         scene.vectorize(&Spec::on(name));
@@ -51,9 +54,15 @@ fn jobs_of_pg_cron_pause_and_resume() {
     scene.db.batch(
         "select cron.alter_job(jobid, schedule => '* * * * *', command => replace(command, '''wiki'')', '''other'')')) from cron.job",
     );
-    wait_until("both jobs have run", A_JOB_COMES_WITHIN, || {
+    scene.db.batch(
+        "select cron.schedule('keep', '* * * * *', $$select ai.create_checkpoint('wiki', lifetime => '1 day')$$);
+         select cron.schedule('save', '* * * * *', $$select ai.backup_vector_tables()$$)",
+    );
+    wait_until("all jobs have run", A_JOB_COMES_WITHIN, || {
         scene.status("wiki", "state || ' ' || state_reason").as_deref() == Some("paused day")
             && scene.status("other", "state").as_deref() == Some("idle")
+            && scene.count("select count(*) from ai.checkpoints where target = 'wiki'") >= 1
+            && scene.count("select count(*) from ai.list_backups() where complete") >= 1
     });
     scene.db.batch("select cron.unschedule(jobid) from cron.job");
     scene.settle("other");
@@ -61,9 +70,17 @@ fn jobs_of_pg_cron_pause_and_resume() {
     let runs = |scene: &mut Scene, condition: &str| {
         scene.count(&format!("select count(*) from cron.job_run_details where {condition}"))
     };
-    wait_until("pg_cron says that both succeeded", Duration::from_secs(30), || {
-        runs(&mut scene, "status = 'succeeded'") >= 2
+    wait_until("pg_cron says that all succeeded", Duration::from_secs(30), || {
+        runs(&mut scene, "status = 'succeeded'") >= 4
     });
+    let kept =
+        "select count(*) from ai.checkpoints c, ai.read_checkpoint(c.id, null::wiki_embedding_store) r";
+    assert_eq!(scene.count(kept) % 20, 0, "each holds the whole store");
+    assert!(scene.count(kept) >= 20);
+    let sound: bool = scene
+        .db
+        .one("select bool_and((ai.verify_backup(backup)->>'valid')::bool) from ai.list_backups()", &[]);
+    assert!(sound, "what was saved can be loaded");
     assert_eq!(runs(&mut scene, "status = 'failed'"), 0);
     scene.db.batch("select ai.resume_vectorizer('wiki')");
     scene.finish();
