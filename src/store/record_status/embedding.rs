@@ -334,8 +334,14 @@ pub unsafe fn make_pending(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
         pg_sys::getTypeInputInfo(pg_sys::SPI_gettypeid(descriptor, number), &mut input, &mut parameter);
         let mut value = pg_sys::OidInputFunctionCall(input, c"pending".as_ptr().cast_mut(), parameter, -1);
         let (mut number, mut is_null) = (number, false);
-        let changed =
-            pg_sys::heap_modify_tuple_by_cols(tuple, descriptor, 1, &raw mut number, &raw mut value, &raw mut is_null);
+        let changed = pg_sys::heap_modify_tuple_by_cols(
+            tuple,
+            descriptor,
+            1,
+            &raw mut number,
+            &raw mut value,
+            &raw mut is_null,
+        );
         pg_sys::Datum::from(changed)
     }
 }
