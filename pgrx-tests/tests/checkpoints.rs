@@ -161,9 +161,15 @@ fn no_change_of_the_table_moves_a_version() {
 fn keys_and_columns_of_any_kind_are_kept() {
     let mut scene = Scene::new();
     let db = &mut scene.db;
+    // A server that is built without ICU has no such collation; the rest holds there as well.
+    let insensitive = "create collation ignoring_case
+                         (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+    if let Err(error) = db.batch_execute(insensitive) {
+        assert_eq!(error.code().map(|code| code.code()), Some("0A000"), "{error}");
+        db.batch("create collation ignoring_case from \"C\"");
+    }
     db.batch(
-        r#"create collation ignoring_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-           create type mood as enum ('good', 'bad'); create type pair as (a int, b text);
+        r#"create type mood as enum ('good', 'bad'); create type pair as (a int, b text);
            create domain short as text not null check (length(value) < 20);
            create schema "odd; schema";
            create table "odd; schema"."t"" --" (
