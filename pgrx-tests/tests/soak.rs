@@ -156,6 +156,8 @@ impl Misfortune<'_> {
             if self.db.is_closed() || self.db.simple_query("").is_err() {
                 self.db = self.cluster.connect("postgres");
             }
+            // A stopped worker may hold locks; whoever waits for them here would never let it go on.
+            let _ = self.db.batch_execute("set statement_timeout = '2s'");
             // A crash in between is no fault of the statement.
             let _ = self.one();
             self.wake_up(false);
