@@ -202,7 +202,7 @@ impl Demo<'_> {
     fn follow(&self) -> Result<(), Failure> {
         println!("\n  insert into demo_docs …;  -- and at once:");
         self.script("live.sql", &["-q", "-P", "footer=off"], false)?;
-        let question = "where can I get something hot to drink";
+        let question = "where can I get a cup of coffee";
         println!("  select * from ai.search('demo_docs', '{question}', 3);");
         let variable = format!("question={question}");
         self.script("question.sql", &["-P", "footer=off", "-v", &variable], false)?;
