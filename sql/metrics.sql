@@ -30,4 +30,4 @@ SELECT 'autovector_errors', jsonb_build_object('vectorizer', v.name), c.consecut
 UNION ALL
 SELECT 'autovector_processes', jsonb_build_object('type', p.kind),
        (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.backend_type = 'autovector ' || p.kind)::float8
-  FROM (VALUES ('launcher'), ('scheduler'), ('worker'), ('indexer'), ('housekeeper')) AS p(kind);
+  FROM (VALUES ('launcher'), ('scheduler'), ('worker'), ('indexer'), ('housekeeper'), ('status keeper'), ('backup')) AS p(kind);

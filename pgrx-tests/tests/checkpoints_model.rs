@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use autovector_cluster_tests::{Scene, Settings, Sql, StopMode, sql::describe};
+use autovector_cluster_tests::{Random, Scene, Settings, Sql, StopMode, sql::describe};
 use postgres::Client;
 use uuid::Uuid;
 
@@ -12,31 +12,6 @@ const KEYS: u64 = 60;
 const STEPS: usize = 500;
 
 type Rows = BTreeMap<i64, String>;
-
-/// splitmix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
-
-    fn one_of<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
-        if items.is_empty() { None } else { items.get(self.below(items.len() as u64) as usize) }
-    }
-}
 
 /// A checkpoint as it should be.
 #[derive(Clone)]

@@ -9,7 +9,8 @@ use std::{
 };
 
 use autovector_cluster_tests::{
-    Cluster, Provider, Rule, Scene, Settings, Spec, Sql, process, provider::Shape, sql::describe, wait_until,
+    Cluster, Provider, Random, Rule, Scene, Settings, Spec, Sql, process, provider::Shape, sql::describe,
+    wait_until,
 };
 use postgres::Client;
 
@@ -19,27 +20,6 @@ const SESSIONS: u64 = 3;
 const KEYS: u64 = 120;
 /// Short, so that stopped workers lose theirs.
 const LEASE: Duration = Duration::from_secs(1);
-
-/// splitmix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
-}
 
 /// A text of any kind: unique, shared, empty, missing, refused by the provider.
 fn text(random: &mut Random) -> String {

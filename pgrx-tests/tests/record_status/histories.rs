@@ -8,7 +8,7 @@ use std::sync::{
 };
 use std::time::{Duration, Instant};
 
-use autovector_cluster_tests::{Settings, Sql, sql::describe, wait_until};
+use autovector_cluster_tests::{Random, Settings, Sql, sql::describe, wait_until};
 use postgres::Client;
 
 use crate::stage::{Stage, assert_exact, schema};
@@ -18,41 +18,20 @@ const RECORDS: u64 = 60;
 const USERS: u64 = 20;
 const SECONDS: u64 = 10;
 
-/// splitmix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
+fn any_record(random: &mut Random) -> u64 {
+    1 + random.below(RECORDS)
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
+fn any_user(random: &mut Random) -> u64 {
+    1 + random.below(USERS)
+}
 
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
-
-    fn record(&mut self) -> u64 {
-        1 + self.below(RECORDS)
-    }
-
-    fn user(&mut self) -> u64 {
-        1 + self.below(USERS)
-    }
-
-    fn status(&mut self) -> &'static str {
-        ["submitted", "submitted", "submitted", "draft", "discarded"][self.below(5) as usize]
-    }
+fn any_status(random: &mut Random) -> &'static str {
+    ["submitted", "submitted", "submitted", "draft", "discarded"][random.below(5) as usize]
 }
 
 fn change(random: &mut Random) -> String {
-    let (record, user, status) = (random.record(), random.user(), random.status());
+    let (record, user, status) = (any_record(random), any_user(random), any_status(random));
     match random.below(16) {
         0..=4 => format!(
             "insert into responses (record_id, user_id, status) select r, {user}, '{status}'
@@ -66,7 +45,7 @@ fn change(random: &mut Random) -> String {
             "update responses p set record_id = {record} where user_id = {user} and record_id = {}
                and exists (select from records where id = {record})
                and not exists (select from responses o where o.user_id = p.user_id and o.record_id = {record})",
-            random.record()
+            any_record(random)
         ),
         9..=10 => format!("delete from responses where user_id = {user} and record_id % 3 = {}", random.below(3)),
         11 => format!("delete from users where id = {user}; insert into users values ({user}) on conflict do nothing"),
