@@ -109,6 +109,38 @@ fn a_truncate_during_a_request_is_fast_and_final() {
     scene.finish();
 }
 
+/// Fear: a worker that waits for the source holds the queue, which TRUNCATE of the source wants
+/// next; should the worker be slow to give up, the user's statement ends in a deadlock.
+#[test]
+fn a_worker_that_waits_for_the_source_holds_nothing_else() {
+    let mut scene = embedded(Settings::default(), 20);
+    scene.db.batch("select ai.pause_vectorizer('docs')");
+    scene.db.batch("update docs set body = 'new'");
+    scene.db.batch("begin; lock table docs in access exclusive mode");
+    let mut watcher = scene.cluster.connect("postgres");
+    watcher.batch("select ai.resume_vectorizer('docs')");
+    let waiting = "select w.pid from pg_locks w join pg_stat_activity a using (pid)
+                    where a.backend_type = 'autovector worker'
+                      and w.relation = 'docs'::regclass and not w.granted";
+    let held = format!(
+        "select h.relation::regclass::text from pg_locks h
+          where h.pid in ({waiting}) and h.granted
+            and h.relation in ('docs_embedding_store'::regclass, 'ai._vectorizer_q_1'::regclass,
+                               'ai._vectorizer_q_failed_1'::regclass)"
+    );
+    let both = format!("select (select count(*) from ({waiting}) w), array({held})");
+    let mut seen = Vec::new();
+    wait_until("a worker waits for the source", Duration::from_secs(30), || {
+        let row = watcher.query_one(&both, &[]).expect("the locks can be read");
+        seen = row.get::<_, Vec<String>>(1);
+        row.get::<_, i64>(0) > 0
+    });
+    assert_eq!(seen, Vec::<String>::new(), "relations that the waiting worker holds");
+    scene.db.batch("commit");
+    scene.settle("docs");
+    scene.finish();
+}
+
 /// Fear: a transaction with an old snapshot does not see the vector that a worker wrote since,
 /// and leaves it behind when it deletes the row.
 #[test]

@@ -6,6 +6,7 @@ use pgrx::{JsonB, pg_sys};
 
 use super::ident::Ident;
 use super::key::{KeyColumn, KeySpec};
+use super::transaction::as_role;
 use super::{secret_grants, sql};
 use crate::error::{Error, Kind, Result};
 
@@ -44,6 +45,17 @@ impl Relation {
     /// their keys are not unique together.
     pub fn scan(&self) -> String {
         if self.kind == b'p' { self.ident.to_string() } else { format!("ONLY {}", self.ident) }
+    }
+}
+
+impl Vectorizer {
+    /// Locks the source in `mode` until the end of the transaction, with the rights of its owner.
+    /// TRUNCATE takes the source first and then queue, failed table and store; whoever takes
+    /// them in this order too never waits in a circle with it.
+    pub fn lock_source(&self, mode: &str) -> Result<()> {
+        as_role(self.source.owner, || {
+            sql::execute_once(&format!("LOCK TABLE ONLY {} IN {mode} MODE", self.source.ident))
+        })
     }
 }
 

@@ -77,6 +77,9 @@ pub fn complete(
     if !take_lease(lease)? {
         return Ok(Completed::Stale);
     }
+    if v.column.is_some() {
+        v.lock_source("ROW EXCLUSIVE")?;
+    }
     let decided = as_role(v.source.owner, || {
         let dirty = dirty_now(v, lease.kind, rows)?;
         let mut decided: Vec<Decision> = rows.iter().map(|row| decide(lease.kind, row, &dirty)).collect();

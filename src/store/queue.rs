@@ -101,6 +101,7 @@ pub fn claim(
     locks::wait_for_transaction(v.id, Lock::Claim, Mode::Exclusive);
     let mut cursors = read_cursors(v.id)?;
     let held = held_keys(v)?;
+    v.lock_source("ACCESS SHARE")?;
     let (kind, rows) = match claim_dirty(v, template_columns, limit, &held, &mut cursors)? {
         rows if !rows.is_empty() => (Kind::Dirty, rows),
         _ if cursors.scanned || wanted == Wanted::Changes => (Kind::Backfill, Vec::new()),

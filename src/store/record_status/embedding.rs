@@ -158,6 +158,7 @@ pub fn due() -> Result<Vec<i32>> {
 pub fn drain(vectorizer: i32, after: i64, limit: usize) -> Result<Drained> {
     let v = catalog::vectorizer(vectorizer)?;
     let status = status_column(&v)?;
+    v.lock_source("ROW EXCLUSIVE")?;
     as_role(v.source.owner, || {
         let queue = status_queue(v.id);
         let width = v.key.width();
