@@ -60,6 +60,8 @@ struct Worker {
     /// No vectorizer may work before somebody resumes it or a window opens: there is nothing to
     /// stay for.
     at_rest: bool,
+    /// When the next vectorizer that rests now may go on.
+    next_due: Option<Instant>,
 }
 
 #[pg_guard]
@@ -92,6 +94,7 @@ pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
         busy: false,
         last_load: None,
         at_rest: false,
+        next_due: None,
     };
     // Leaving a database that is about to go abandons what is in flight; leases see to it.
     while !wake::is_withdrawn(database) && worker.round() {}
@@ -174,7 +177,8 @@ impl Worker {
         }
         let locked =
             self.served.values().filter(|s| !s.exhausted && s.not_before > now).map(|s| s.not_before);
-        for next in self.deferred.iter().map(|deferred| deferred.next).chain(locked) {
+        let due = self.deferred.iter().map(|deferred| deferred.next).chain(locked).chain(self.next_due);
+        for next in due {
             wake = wake.min(next.saturating_duration_since(now));
         }
         wake.max(Duration::from_millis(1))
@@ -233,6 +237,8 @@ impl Worker {
         };
         self.at_rest =
             !standings.iter().any(|s| matches!(s.readiness, Readiness::Ready | Readiness::BackingOff(_)));
+        let rests = standings.iter().filter_map(|s| s.readiness.wait().filter(|wait| !wait.is_zero()));
+        self.next_due = rests.min().map(|wait| Instant::now() + wait);
         let ready: Vec<Standing> = standings.into_iter().filter(Standing::is_ready).collect();
         let unused: Vec<i32> =
             self.served.keys().copied().filter(|id| ready.iter().all(|s| s.id != *id)).collect();
