@@ -255,8 +255,11 @@ fn history(seed: u64) {
     scene.provider.rule(Rule::containing("poison").error(400, "refused"));
     scene.db = scene.cluster.connect("postgres");
     scene.db.batch("select ai.pause_vectorizer('docs'); select ai.resume_vectorizer('docs')");
+    // The last transaction may have been TRUNCATE: something is to be embedded in any case.
+    scene.db.batch(
+        "insert into docs select i, 'last ' || i from generate_series(1, 20) i on conflict do nothing",
+    );
     scene.settle("docs");
-    assert!(scene.count("select count(*) from docs") > 0, "the history left something to check");
     let failed =
         "select count(*) from ai._vectorizer_q_failed_1 f join docs using (id) where body not like 'poison%'";
     assert_eq!(scene.count(failed), 0, "only poison failed");
