@@ -20,17 +20,20 @@ CREATE FUNCTION ai.create_vectorizer(
     if_not_exists    bool DEFAULT false,
     -- ours
     priority         int4 DEFAULT 100,
-    status_column    name DEFAULT NULL
+    status_column    name DEFAULT NULL,
+    capture_replicated bool DEFAULT false
 ) RETURNS int4
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE WHEN status_column IS NULL THEN id ELSE ai._keep_embedding_status(id, status_column::text) END
+    SELECT CASE WHEN capture_replicated THEN ai._capture_replicated(k.id) ELSE k.id END
       FROM ai._create_vectorizer(
         source, name,
         jsonb_strip_nulls(jsonb_build_object(
             'destination', destination, 'loading', loading, 'parsing', parsing, 'embedding', embedding,
             'chunking', chunking, 'indexing', indexing, 'formatting', formatting,
             'scheduling', scheduling, 'processing', processing)),
-        queue_schema::text, queue_table::text, grant_to::text[], enqueue_existing, if_not_exists, priority) AS id
+        queue_schema::text, queue_table::text, grant_to::text[], enqueue_existing, if_not_exists, priority) AS c(id),
+    LATERAL (SELECT CASE WHEN status_column IS NULL THEN c.id
+                         ELSE ai._keep_embedding_status(c.id, status_column::text) END) AS k(id)
 $$;

@@ -19,8 +19,12 @@ extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["boots
 extension_sql_file!(
     "../sql/create_vectorizer.sql",
     name = "create_vectorizer",
-    requires =
-        ["bootstrap", api::vectorizers::_create_vectorizer, api::record_status::_keep_embedding_status]
+    requires = [
+        "bootstrap",
+        api::vectorizers::_create_vectorizer,
+        api::vectorizers::_capture_replicated,
+        api::record_status::_keep_embedding_status
+    ]
 );
 extension_sql_file!(
     "../sql/operate.sql",

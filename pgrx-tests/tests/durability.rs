@@ -111,6 +111,54 @@ fn a_promoted_standby_goes_on_where_the_primary_stood() {
     standby.assert_healthy();
 }
 
+/// Fear: rows that logical replication applies fire no triggers, and stay without vectors.
+#[test]
+fn rows_of_logical_replication_are_embedded_when_asked() {
+    let mut publisher = Scene::with(Settings::default().set("wal_level", "logical"));
+    publisher.table("docs", 30);
+    publisher.table("others", 5);
+    publisher.db.batch("create publication everything for table docs, others");
+    let mut scene = Scene::new();
+    scene.db.batch(
+        "create table docs (id bigint primary key, body text, note text, status text);
+         create table others (id bigint primary key, body text, note text)",
+    );
+    scene.vectorize(&Spec::on("docs").with("capture_replicated", "true").with("status_column", "'status'"));
+    scene.vectorize(&Spec::on("others"));
+    let from =
+        format!("host={} port=5432 user=postgres dbname=postgres", publisher.cluster.directory().display());
+    scene.db.batch(&format!("create subscription everything connection '{from}' publication everything"));
+    let arrived = |scene: &mut Scene, sql: &str| {
+        wait_until("the subscriber has caught up", Duration::from_secs(60), || scene.count(sql) == 1);
+    };
+    arrived(&mut scene, "select (count(*) = 2)::int::bigint from pg_subscription_rel where srsubstate = 'r'");
+    scene.settle("docs");
+    assert_eq!(scene.count("select count(*) from docs_embedding_store"), 30, "the first copy");
+    publisher.db.batch(
+        "begin; update docs set body = 'changed ' || id where id <= 3; delete from docs where id = 4;
+         update docs set id = 105 where id = 5; insert into docs values (31, 'streamed'); commit;
+         insert into others values (6, 'not asked for')",
+    );
+    arrived(&mut scene, "select count(*) from others where id = 6");
+    scene.settle("docs");
+    let changed =
+        "select count(*) from docs_embedding_store where chunk like 'changed %' or chunk = 'streamed'";
+    assert_eq!(scene.count(changed), 4);
+    assert_eq!(scene.count("select count(*) from docs_embedding_store where id in (4, 5)"), 0);
+    assert_eq!(scene.count("select count(*) from docs_embedding_store where id = 105"), 1);
+    wait_until("the status column follows", Duration::from_secs(60), || {
+        scene.count("select count(*) from docs where status is distinct from 'embedded'") == 0
+    });
+    assert_eq!(scene.count("select count(*) from others_embedding_store where id = 6"), 0, "nobody asked");
+    publisher.db.batch("truncate docs");
+    arrived(&mut scene, "select (count(*) = 0)::int::bigint from docs");
+    assert_eq!(scene.count("select count(*) from docs_embedding_store"), 0);
+    scene.db.batch("drop subscription everything");
+    scene.db.batch("select ai.drop_vectorizer('others')");
+    scene.finish();
+    publisher.finish();
+}
+
 /// Fear: without free worker processes it forks in a loop, fills the log, or says nothing.
 #[test]
 fn exhausted_worker_processes_are_told_once() {

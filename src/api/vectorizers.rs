@@ -44,6 +44,14 @@ pub fn _create_vectorizer(
     })?)
 }
 
+/// Has a vectorizer see rows that logical replication applies, too; returns its id.
+#[pg_extern(volatile)]
+#[search_path(pg_catalog, pg_temp)]
+pub fn _capture_replicated(vectorizer: i32) -> Result<i32, ErrorReport> {
+    vectorizers::capture_replicated(vectorizer)?;
+    Ok(vectorizer)
+}
+
 #[pg_extern(volatile)]
 #[search_path(pg_catalog, pg_temp)]
 pub fn drop_vectorizer(vectorizer_id: i32, drop_all: default!(bool, false)) -> Result<(), ErrorReport> {

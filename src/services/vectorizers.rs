@@ -117,6 +117,14 @@ pub fn create(request: Request) -> Result<i32> {
     Ok(id)
 }
 
+/// Has the triggers of a vectorizer fire for rows that logical replication applies, too: by default
+/// PostgreSQL leaves triggers out there.
+pub fn capture_replicated(id: i32) -> Result<()> {
+    let v = as_extension_owner(|| catalog::vectorizer(id))?;
+    roles::require_ownership(&v.source)?;
+    ddl::enable_always(id, &v.source)
+}
+
 fn source(oid: pg_sys::Oid) -> Result<Relation> {
     let source = catalog::relation(oid)?
         .ok_or_else(|| Error::new(Kind::UndefinedObject, "the source table does not exist"))?;

@@ -194,9 +194,31 @@ pub fn create_triggers(id: i32, source: &Relation, key: &KeySpec, relevant: &[St
     Ok(())
 }
 
+/// The triggers of a vectorizer, by what follows its name in theirs.
+const TRIGGERS: [&str; 6] = ["", "_update", "_delete", "_truncate", "_pending", "_pending_update"];
+
+/// Lets the vectorizer's triggers fire in sessions that apply another server's changes as well.
+pub fn enable_always(id: i32, source: &Relation) -> Result<()> {
+    let name = trigger_name(id);
+    let there = sql::query(
+        "SELECT tgname::text FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal",
+        &[source.oid.into()],
+        |row| row.value::<String>(1),
+    )?;
+    for trigger in TRIGGERS.map(|suffix| format!("{name}{suffix}")).iter().filter(|name| there.contains(name))
+    {
+        sql::execute_once(&format!(
+            "ALTER TABLE {} ENABLE ALWAYS TRIGGER {}",
+            source.ident,
+            Ident::new(trigger)
+        ))?;
+    }
+    Ok(())
+}
+
 pub fn drop_triggers(id: i32, source: &Relation) -> Result<()> {
     let name = trigger_name(id);
-    for suffix in ["", "_update", "_delete", "_truncate", "_pending", "_pending_update"] {
+    for suffix in TRIGGERS {
         let trigger = Ident::new(&format!("{name}{suffix}"));
         sql::execute_once(&format!("DROP TRIGGER IF EXISTS {trigger} ON {}", source.ident))?;
     }
