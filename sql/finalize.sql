@@ -61,7 +61,7 @@ COMMENT ON FUNCTION ai.formatting_python_template(text) IS 'Builds the embedded 
 COMMENT ON FUNCTION ai.embedding_local(text, int4) IS 'A model that runs inside the worker';
 COMMENT ON FUNCTION ai.embedding_openai(text, int4, text, text, text) IS 'OpenAI''s API, or any server that speaks it';
 COMMENT ON FUNCTION ai.embedding_ollama(text, int4, text, jsonb, text) IS 'An Ollama server';
-COMMENT ON FUNCTION ai.processing_default(int4, int4) IS 'Rows per batch and batches in flight';
+COMMENT ON FUNCTION ai.processing_default(int4, int4, int4, int4) IS 'Rows per batch, batches in flight, requests and tokens a minute';
 COMMENT ON FUNCTION ai.indexing_none() IS 'No vector index';
 COMMENT ON FUNCTION ai.indexing_default() IS 'No vector index unless a default is set';
 COMMENT ON FUNCTION ai.indexing_hnsw(int4, text, int4, int4, bool) IS 'An HNSW index, built concurrently once there are min_rows';

@@ -155,6 +155,24 @@ fn retry_after_is_honoured() {
     scene.finish();
 }
 
+/// Fear: a rate budget is overrun, or makes the work stand still.
+#[test]
+fn a_rate_budget_spreads_the_requests() {
+    let mut scene = Scene::with(impatient());
+    scene.table("docs", 40);
+    // One request a second, ten rows each, eight at once if they were let.
+    let create = Spec::on("docs").processing(10, 8).sql(&scene.provider);
+    scene.db.batch(&create.replace("concurrency => 8", "concurrency => 8, requests_per_minute => 60"));
+    scene.settle("docs");
+    let calls = scene.provider.calls();
+    assert_eq!(calls.len(), 4);
+    // 57 a minute and a burst of three; the first call comes without one.
+    let took = calls[3].at - calls[0].at;
+    assert!(took > Duration::from_millis(3 * 60_000 / 57 - 100), "4 requests in {took:?}");
+    assert!(took < Duration::from_secs(20), "4 requests in {took:?}");
+    scene.finish();
+}
+
 /// Fear: a server error is taken for a verdict on the rows.
 #[test]
 fn server_errors_are_waited_out() {

@@ -142,8 +142,11 @@ fn embedding(embedding: Embedding) -> Config {
 pub fn processing_default(
     batch_size: default!(Option<i32>, "NULL"),
     concurrency: default!(Option<i32>, "NULL"),
+    requests_per_minute: default!(Option<i32>, "NULL"),
+    tokens_per_minute: default!(Option<i32>, "NULL"),
 ) -> Config {
-    Ok(JsonB(Processing::new(batch_size, concurrency).map_err(Error::from)?.to_json()))
+    let processing = Processing::new(batch_size, concurrency, requests_per_minute, tokens_per_minute);
+    Ok(JsonB(processing.map_err(Error::from)?.to_json()))
 }
 
 #[pg_extern(immutable, parallel_safe)]

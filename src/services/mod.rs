@@ -11,6 +11,7 @@ pub mod embedding_status;
 pub mod indexing;
 pub mod ingest;
 pub mod operate;
+pub mod pacing;
 pub mod provider;
 pub mod record_status;
 pub mod search;

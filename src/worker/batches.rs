@@ -1,6 +1,6 @@
 //! What a worker holds of each vectorizer and each batch between two transactions.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use autovector_domain::pipeline::Pipeline;
 use autovector_providers::Embedder;
 
 use crate::services::batch::{Brake, Embedded};
+use crate::services::pacing::{Paced, SharedPacer};
 use crate::services::provider;
 use crate::settings::Settings;
 use crate::store::catalog::Vectorizer;
@@ -45,15 +46,21 @@ pub struct Served {
     pub brake: Arc<Brake>,
     /// When a result came, or the first batch went.
     pub last_result: Instant,
-    /// Somebody held a lock that a claim needs.
+    /// None without rate budgets.
+    pacer: Option<Arc<SharedPacer>>,
+    /// Somebody held a lock that a claim needs, or the rate budget is used up.
     pub not_before: Instant,
     pub last_used: Instant,
 }
 
 impl Served {
-    pub fn open(v: &Vectorizer, settings: &Settings) -> Result<Self, Failure> {
+    pub fn open(v: &Vectorizer, settings: &Settings, pacers: &mut Pacers) -> Result<Self, Failure> {
         let pipeline = Pipeline::new(&v.config).map_err(|e| Failure::config(e.message, e.hint))?;
-        let embedder = provider::open(&v.config.embedding, v.may_use_key, settings)?;
+        let mut embedder = provider::open(&v.config.embedding, v.may_use_key, settings)?;
+        let pacer = pacers.of(v);
+        if let Some(pacer) = &pacer {
+            embedder = Arc::new(Paced { inner: embedder, pacer: pacer.clone() });
+        }
         let dimensions =
             v.config.embedding.dimensions().map(|n| n as usize).or(embedder.dimensions()).unwrap_or(0);
         let processing = &v.config.processing;
@@ -76,6 +83,7 @@ impl Served {
             unchanged: false,
             tokens_in_flight: 0,
             brake: Arc::default(),
+            pacer,
             last_result: now,
             not_before: now,
             last_used: now,
@@ -91,6 +99,18 @@ impl Served {
         self.in_flight < self.window.size()
     }
 
+    /// How long its rate budget keeps it from another batch.
+    pub fn paced(&self) -> Duration {
+        self.pacer.as_ref().map_or(Duration::ZERO, |pacer| pacer.wait())
+    }
+
+    /// When another batch may be claimed after one that was claimed `now`: batches in hand that
+    /// wait for their turn would only hold up a pause.
+    pub fn next_claim(&self, now: Instant) -> Instant {
+        let settled = Duration::from_millis(20);
+        self.pacer.as_ref().map_or(self.not_before, |pacer| now + pacer.interval().max(settled))
+    }
+
     /// Looks for work again after a commit or a completion.
     pub fn look_again(&mut self) {
         self.exhausted = false;
@@ -103,9 +123,31 @@ impl Served {
     }
 
     /// Has more to do than it may have in flight, and gets on with it: those of lower priority
-    /// wait. One that waits for a slow provider does not hold them back.
+    /// wait. One that waits for a slow provider, or may not go faster, does not hold them back.
     pub fn holds_back(&self, wanted: Wanted, now: Instant) -> bool {
-        self.in_flight > 0 && !self.is_empty(wanted) && now.duration_since(self.last_result) < STALLED
+        let may_go_on = self.not_before <= now && !self.is_empty(wanted);
+        self.in_flight > 0 && may_go_on && now.duration_since(self.last_result) < STALLED
+    }
+}
+
+/// The pacers of vectorizers with rate budgets. They are kept while the process lives: what was
+/// sent counts, whatever becomes of the provider.
+#[derive(Default)]
+pub struct Pacers(HashMap<i32, Arc<SharedPacer>>);
+
+impl Pacers {
+    /// None without rate budgets.
+    fn of(&mut self, v: &Vectorizer) -> Option<Arc<SharedPacer>> {
+        let rates = v.config.processing.rates;
+        if rates.is_unlimited() {
+            self.0.remove(&v.id);
+            return None;
+        }
+        let pacer = self.0.entry(v.id).or_insert_with(|| SharedPacer::new(rates));
+        if pacer.rates() != rates {
+            *pacer = SharedPacer::new(rates);
+        }
+        Some(pacer.clone())
     }
 }
 

@@ -8,7 +8,7 @@ use autovector_domain::failure::Failure;
 use autovector_domain::readiness::Readiness;
 use pgrx::prelude::*;
 
-use super::batches::{Deferred, InFlight, Served};
+use super::batches::{Deferred, InFlight, Pacers, Served};
 use super::process;
 use super::threads::Threads;
 use crate::error::{Error, Result};
@@ -62,6 +62,7 @@ struct Worker {
     at_rest: bool,
     /// When the next vectorizer that rests now may go on.
     next_due: Option<Instant>,
+    pacers: Pacers,
 }
 
 #[pg_guard]
@@ -95,6 +96,7 @@ pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
         last_load: None,
         at_rest: false,
         next_due: None,
+        pacers: Pacers::default(),
     };
     // Leaving a database that is about to go abandons what is in flight; leases see to it.
     while !wake::is_withdrawn(database) && worker.round() {}
@@ -308,6 +310,11 @@ impl Worker {
             return false;
         }
         let served = self.served.get_mut(&id).expect("served just now");
+        let paced = served.paced();
+        if !paced.is_zero() {
+            served.not_before = now + paced;
+            return false;
+        }
         let duration = self.settings.lease_duration;
         let columns = served.pipeline.columns();
         match ingest::claim(&v, columns, wanted, served.batch_size, &self.identity, duration) {
@@ -319,6 +326,7 @@ impl Worker {
                     served.last_result = now;
                 }
                 served.in_flight += 1;
+                served.not_before = served.next_claim(now);
                 served.last_used = now;
                 self.last_work = now;
                 let batch = Batch {
@@ -363,7 +371,7 @@ impl Worker {
                 return false;
             }
         }
-        match Served::open(v, &self.settings) {
+        match Served::open(v, &self.settings, &mut self.pacers) {
             Ok(served) => {
                 self.served.insert(v.id, served);
                 true

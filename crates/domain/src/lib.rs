@@ -6,6 +6,7 @@ pub mod chunking;
 pub mod config;
 pub mod failure;
 pub mod names;
+pub mod pacing;
 pub mod packing;
 pub mod pipeline;
 pub mod readiness;

@@ -92,8 +92,9 @@ fn json_has_pgais_shape() {
             json!({"implementation": "default", "config_type": "processing"}),
         ),
         (
-            Processing::new(Some(2048), Some(50)).map(|c| c.to_json()),
-            json!({"implementation": "default", "config_type": "processing", "batch_size": 2048, "concurrency": 50}),
+            Processing::new(Some(2048), Some(50), Some(3000), Some(1_000_000)).map(|c| c.to_json()),
+            json!({"implementation": "default", "config_type": "processing", "batch_size": 2048, "concurrency": 50,
+                   "requests_per_minute": 3000, "tokens_per_minute": 1_000_000}),
         ),
         (
             Ok(Destination::default().to_json()),
@@ -318,8 +319,13 @@ fn processing_is_bounded() {
         (None, Some(51), "concurrency must be between 1 and 50, not 51"),
         (None, Some(-1), "concurrency must be between 1 and 50, not -1"),
     ] {
-        refused(Processing::new(batch_size, concurrency), message, "leave");
+        refused(Processing::new(batch_size, concurrency, None, None), message, "leave");
     }
+    let most = i32::MAX;
+    let rates = Processing::new(None, None, Some(0), None);
+    refused(rates, &format!("requests_per_minute must be between 1 and {most}, not 0"), "leave");
+    let rates = Processing::new(None, None, None, Some(-5));
+    refused(rates, &format!("tokens_per_minute must be between 1 and {most}, not -5"), "leave");
 }
 
 #[test]
