@@ -1,6 +1,6 @@
 //! Rate budgets at work: an embedder that sends no request before its vectorizer's pacer allows it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use autovector_domain::failure::Failure;
@@ -44,15 +44,32 @@ impl SharedPacer {
 
 /// `inner`, no faster than `pacer` allows.
 pub struct Paced {
-    pub inner: Arc<dyn Embedder>,
-    pub pacer: Arc<SharedPacer>,
+    inner: Arc<dyn Embedder>,
+    pacer: Arc<SharedPacer>,
+    aborted: Mutex<bool>,
+    abort: Condvar,
+}
+
+impl Paced {
+    pub fn new(inner: Arc<dyn Embedder>, pacer: Arc<SharedPacer>) -> Self {
+        Paced { inner, pacer, aborted: Mutex::default(), abort: Condvar::new() }
+    }
+
+    /// Waits for the request's turn; false when nobody wants its answer any more.
+    fn wait(&self, time: Duration) -> bool {
+        let aborted = self.aborted.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.abort.wait_timeout_while(aborted, time, |aborted| !*aborted);
+        !*waited.unwrap_or_else(PoisonError::into_inner).0
+    }
 }
 
 impl Embedder for Paced {
     fn embed(&self, inputs: &[&str], purpose: Purpose) -> Result<Embeddings, Failure> {
         let estimated = inputs.iter().map(|input| packing::estimate_tokens(input)).sum();
         let wait = self.pacer.lock().take(estimated, self.pacer.started.elapsed());
-        std::thread::sleep(wait);
+        if !self.wait(wait) {
+            return Err(Failure::request("the request was given up before it was sent"));
+        }
         let answer = self.inner.embed(inputs, purpose);
         if let Ok(answer) = &answer
             && answer.tokens > 0
@@ -78,6 +95,8 @@ impl Embedder for Paced {
     }
 
     fn abort(&self) {
+        *self.aborted.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.abort.notify_all();
         self.inner.abort();
     }
 }

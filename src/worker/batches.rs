@@ -59,7 +59,7 @@ impl Served {
         let mut embedder = provider::open(&v.config.embedding, v.may_use_key, settings)?;
         let pacer = pacers.of(v);
         if let Some(pacer) = &pacer {
-            embedder = Arc::new(Paced { inner: embedder, pacer: pacer.clone() });
+            embedder = Arc::new(Paced::new(embedder, pacer.clone()));
         }
         let dimensions =
             v.config.embedding.dimensions().map(|n| n as usize).or(embedder.dimensions()).unwrap_or(0);
