@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::vectorizers::check_columns;
 use super::{ingest, waiting};
 use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{self, Vectorizer};
 use crate::store::locks::{self, Lock, Mode};
 use crate::store::transaction::as_extension_owner;
-use crate::store::{capture, control, generations, roles, wake, work};
+use crate::store::{capture, control, generations, mending, roles, wake, work};
 
 /// Between two looks while waiting for others.
 const POLL: Duration = Duration::from_millis(5);
@@ -32,11 +33,18 @@ pub fn pause(id: i32, reason: Option<&str>, wait: bool, timeout: Duration) -> Re
     Ok(if quiet { "paused" } else { "pausing" })
 }
 
-/// Lets a paused or halted vectorizer run again, from where it stood. Returns `running`, or
+/// Lets a paused or halted vectorizer run again, from where it stood; mends triggers that were dropped. Returns `running`, or
 /// `waiting for window`.
 pub fn resume(id: i32) -> Result<&'static str> {
     let v = managed(id)?;
     let by = roles::current_name()?;
+    check_columns(&v.source, &v.config)?;
+    if mending::mend(&v)? {
+        pgrx::notice!(
+            "triggers of vectorizer \"{}\" were missing and have been made again; every row is looked at",
+            v.name
+        );
+    }
     as_extension_owner(|| control::set_state(v.id, "running", None, &by, false))?;
     capture::wake_at_commit();
     Ok(resumed(&v))

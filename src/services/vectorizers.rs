@@ -171,7 +171,8 @@ fn config(request: &Request, schema: &str, table: &str, settings: &Settings) -> 
     Ok(config)
 }
 
-fn check_columns(source: &Relation, config: &VectorizerConfig) -> Result<()> {
+/// Every column that the configuration names is there, and of a usable type.
+pub fn check_columns(source: &Relation, config: &VectorizerConfig) -> Result<()> {
     let columns = catalog::column_names(source.oid)?;
     let missing = |column: &str, what: &str| {
         let near = names::nearest(column, columns.iter().map(String::as_str));
@@ -203,13 +204,7 @@ fn check_columns(source: &Relation, config: &VectorizerConfig) -> Result<()> {
 
 /// The columns whose change makes a row dirty, besides the key.
 pub fn relevant_columns(config: &VectorizerConfig) -> Result<Vec<String>> {
-    let mut columns = vec![config.loading.column_name.clone()];
-    for placeholder in Template::parse(&config.formatting.template)?.placeholders() {
-        if placeholder != "chunk" && !columns.iter().any(|column| column == placeholder) {
-            columns.push(placeholder.to_string());
-        }
-    }
-    Ok(columns)
+    Ok(config.watched_columns()?)
 }
 
 fn name(request: &Request, config: &VectorizerConfig, schema: &str, table: &str) -> Result<String> {

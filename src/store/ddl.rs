@@ -197,20 +197,26 @@ pub fn create_triggers(id: i32, source: &Relation, key: &KeySpec, relevant: &[St
 /// The triggers of a vectorizer, by what follows its name in theirs.
 const TRIGGERS: [&str; 6] = ["", "_update", "_delete", "_truncate", "_pending", "_pending_update"];
 
+/// The triggers of the vectorizer that are there, and whether one of them fires always.
+pub fn triggers_of(id: i32, source: &Relation) -> Result<(Vec<String>, bool)> {
+    let wanted: Vec<String> = TRIGGERS.iter().map(|suffix| format!("{}{suffix}", trigger_name(id))).collect();
+    let found = sql::query(
+        "SELECT tgname::text, tgenabled = 'A' FROM pg_catalog.pg_trigger
+          WHERE tgrelid = $1 AND NOT tgisinternal AND tgname::text = ANY ($2)",
+        &[source.oid.into(), wanted.into()],
+        |row| Ok((row.value::<String>(1)?, row.value::<bool>(2)?)),
+    )?;
+    let always = found.iter().any(|(_, always)| *always);
+    Ok((found.into_iter().map(|(name, _)| name).collect(), always))
+}
+
 /// Lets the vectorizer's triggers fire in sessions that apply another server's changes as well.
 pub fn enable_always(id: i32, source: &Relation) -> Result<()> {
-    let name = trigger_name(id);
-    let there = sql::query(
-        "SELECT tgname::text FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal",
-        &[source.oid.into()],
-        |row| row.value::<String>(1),
-    )?;
-    for trigger in TRIGGERS.map(|suffix| format!("{name}{suffix}")).iter().filter(|name| there.contains(name))
-    {
+    for trigger in triggers_of(id, source)?.0 {
         sql::execute_once(&format!(
             "ALTER TABLE {} ENABLE ALWAYS TRIGGER {}",
             source.ident,
-            Ident::new(trigger)
+            Ident::new(&trigger)
         ))?;
     }
     Ok(())

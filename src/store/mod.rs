@@ -21,6 +21,7 @@ pub mod leases;
 pub mod ledger;
 pub mod load;
 pub mod locks;
+pub mod mending;
 pub mod nearest;
 pub mod ownership;
 pub mod queue;

@@ -326,4 +326,6 @@ impl<'de> Visitor<'de> for Elements<'_, '_> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -30,15 +30,8 @@ pub const STATES: [&str; 3] = ["pending", "embedded", "failed"];
 /// Makes the triggers and the queue, and every row `pending` that says anything else. `relevant`
 /// are the columns whose change makes a row dirty.
 pub fn create(v: &Vectorizer, status: &Column, relevant: &[String]) -> Result<()> {
-    let table = &v.source.ident;
     let column = Ident::new(&status.name);
     let pending = super::statements::constant(STATES[0], status);
-    let id = quote_literal(v.id.to_string());
-    let unchanged = relevant
-        .iter()
-        .map(|name| format!("ai._unchanged(OLD.{0}, NEW.{0})", Ident::new(name)))
-        .collect::<Vec<_>>()
-        .join(" AND ");
     let owner = Ident::new(&roles::name_by_oid(v.source.owner)?);
     as_extension_owner(|| {
         sql::execute(
@@ -56,9 +49,26 @@ pub fn create(v: &Vectorizer, status: &Column, relevant: &[String]) -> Result<()
         ))?;
         sql::execute_once(&format!("ALTER TABLE {queue} OWNER TO {owner}"))
     })?;
+    sql::execute_once(&format!(
+        "UPDATE {} SET {column} = {pending} WHERE {column} IS DISTINCT FROM {pending}",
+        v.source.scan()
+    ))?;
+    create_triggers(v, status, relevant)
+}
+
+/// The triggers that make rows `pending`.
+fn create_triggers(v: &Vectorizer, status: &Column, relevant: &[String]) -> Result<()> {
+    let table = &v.source.ident;
+    let column = Ident::new(&status.name);
+    let pending = super::statements::constant(STATES[0], status);
+    let id = quote_literal(v.id.to_string());
+    let unchanged = relevant
+        .iter()
+        .map(|name| format!("ai._unchanged(OLD.{0}, NEW.{0})", Ident::new(name)))
+        .collect::<Vec<_>>()
+        .join(" AND ");
     let name = trigger_name(v.id);
     for statement in [
-        format!("UPDATE {} SET {column} = {pending} WHERE {column} IS DISTINCT FROM {pending}", v.source.scan()),
         format!(
             "CREATE TRIGGER {} BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.{column} IS DISTINCT FROM {pending})
              EXECUTE FUNCTION ai._embedding_status_pending({id})",
@@ -73,6 +83,14 @@ pub fn create(v: &Vectorizer, status: &Column, relevant: &[String]) -> Result<()
         sql::execute_once(&statement)?;
     }
     Ok(())
+}
+
+/// Makes the triggers again, where the vectorizer keeps a status column.
+pub fn mend_triggers(v: &Vectorizer, relevant: &[String]) -> Result<()> {
+    match as_extension_owner(|| status_column(v))? {
+        Some(status) => create_triggers(v, &status, relevant),
+        None => Ok(()),
+    }
 }
 
 /// True where the vectorizer keeps a status column.

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::template::Template;
+
 use super::{
     Chunking, ConfigError, Destination, Embedding, Formatting, Indexing, Loading, Parsing, Processing,
     Scheduling,
@@ -24,6 +26,18 @@ pub struct VectorizerConfig {
 }
 
 impl VectorizerConfig {
+    /// The columns of the source that the vectors are made of: the loading column and those that the
+    /// template names.
+    pub fn watched_columns(&self) -> Result<Vec<String>, ConfigError> {
+        let mut columns = vec![self.loading.column_name.clone()];
+        for placeholder in Template::parse(&self.formatting.template)?.placeholders() {
+            if placeholder != "chunk" && !columns.iter().any(|column| column == placeholder) {
+                columns.push(placeholder.to_string());
+            }
+        }
+        Ok(columns)
+    }
+
     /// Checks what concerns more than one part. The parts have checked themselves when they were made.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.embedding.validate()?;

@@ -196,6 +196,38 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        /// Whatever is sent, however the key is mixed in: nothing panics, the key stays hidden, the
+        /// line is short, the wait is bounded.
+        #[test]
+        fn hostile_refusals_are_tamed(
+            status in 100_u16..1000,
+            before in "\\PC{0,20}|[\\x00-\\x7f]{0,30}|\\{\"error\":\\{\"message\":\"[^\"]{0,20}",
+            inside in 0_usize..20,
+            invisible in "[\u{200b}\u{202e}\u{feff}\u{0}\u{7}]{0,3}",
+            after in "\\PC{0,400}|\"\\}\\}|[\"{}\\[\\]\\\\:,0-9a-z]{0,60}",
+            header in "[ -~]{0,30}|[0-9.e+-]{1,12}",
+        ) {
+            let key = "sk-live-0123456789abcdef";
+            let mixed = format!("{}{invisible}{}", &key[..inside], &key[inside..]);
+            let body = format!("{before}{mixed}{after}");
+            let mut headers = HeaderMap::new();
+            for name in ["retry-after", "retry-after-ms"] {
+                headers.insert(name, header.parse().expect("printable ASCII"));
+            }
+            let secret = Secret::new(key);
+            let refusal = Refusal::new(status, &headers, body.as_bytes(), "https://h.test".to_owned(), Some(&secret));
+            proptest::prop_assert!(refusal.retry_after.is_none_or(|wait| wait <= LONGEST_WAIT));
+            let shown = [Some(refusal.message.clone()), refusal.code.clone(), refusal.kind.clone()];
+            for text in shown.into_iter().flatten() {
+                proptest::prop_assert!(!text.contains(key), "{text}");
+                proptest::prop_assert!(!text.chars().any(char::is_control), "{text:?}");
+                proptest::prop_assert!(text.chars().count() <= SHOWN + 1, "{text}");
+            }
+            let _ = refusal.failure();
+        }
+    }
+
     fn wait(name: &'static str, value: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());

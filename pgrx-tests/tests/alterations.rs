@@ -1,0 +1,153 @@
+//! Tables that change their shape while they are watched: the vectorizer goes on, or says what is
+//! missing and goes on once that is mended. Nobody else's work is touched.
+
+use autovector_cluster_tests::{Scene, Settings, Spec, Sql, scene::settle};
+
+/// A scene with `docs` embedded, and `others` that must not be disturbed.
+fn scene() -> Scene {
+    let mut scene = Scene::new();
+    for table in ["docs", "others"] {
+        scene.table(table, 10);
+        scene.vectorize(&Spec::on(table));
+        scene.settle(table);
+    }
+    scene
+}
+
+/// A row written to `table` is embedded, under the text that it has there.
+fn still_works(scene: &mut Scene, table: &str, id: i64) {
+    scene.db.batch(&format!("insert into {table} (id, body) values ({id}, 'row {id}')"));
+    scene.settle("docs");
+    let store = format!("select count(*) from docs_embedding_store where id = {id} and chunk = 'row {id}'");
+    assert_eq!(scene.count(&store), 1, "after a change of {table}");
+}
+
+/// `docs` halts with a reason that contains `words`; `others` works on.
+fn halts(scene: &mut Scene, words: &str) {
+    scene.wait_for_status("docs", "state", |state| state == "halted");
+    let reason = scene.status("docs", "last_error").unwrap_or_default();
+    assert!(reason.contains(words), "{reason}");
+    scene.db.batch("update others set body = body || '!' where id = 1");
+    scene.settle("others");
+}
+
+/// Fear: a change that has nothing to do with the vectors stops them, or cached plans of workers
+/// and sessions miss it.
+#[test]
+fn harmless_changes_of_the_source_are_followed() {
+    let mut scene = scene();
+    scene.db.batch("create schema elsewhere");
+    let mut table = "docs";
+    for (id, change) in [
+        "alter table docs add column extra int default 5",
+        "alter table docs drop column note cascade",
+        "alter table docs alter column extra type bigint",
+        "alter table docs alter column body set storage external",
+        "create index on docs (body); cluster docs using docs_pkey",
+        "alter table docs replica identity full; alter table docs enable row level security",
+        "alter table docs set schema elsewhere",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        scene.db.batch(change);
+        if change.ends_with("elsewhere") {
+            table = "elsewhere.docs";
+        }
+        eprintln!("{change}");
+        still_works(&mut scene, table, 100 + id as i64);
+    }
+    // The catalog names the table as it was when the vectorizer was made.
+    scene.db.batch("alter table elsewhere.docs set schema public");
+    scene.finish();
+}
+
+/// Fear: a column of the vectors gets another type, and triggers, view or queue are lost over it.
+#[test]
+fn another_type_for_what_is_watched_is_refused() {
+    let mut scene = scene();
+    for column in ["id type int", "body type varchar(500)"] {
+        let error = scene.db.error_of(&format!("alter table docs alter column {column}"));
+        assert_eq!(error.code().code(), "0A000", "{error}");
+    }
+    still_works(&mut scene, "docs", 100);
+    scene.finish();
+}
+
+/// Fear: what the vectors are made of is gone, and nobody says so; or mending it does not help.
+#[test]
+fn a_missing_text_column_halts_until_it_is_back() {
+    let mut scene = scene();
+    scene.db.batch("alter table docs drop column body cascade");
+    scene.db.batch("insert into docs (id, note) values (11, 'x')");
+    halts(&mut scene, "body");
+    let error = scene.db.error_of("select ai.resume_vectorizer('docs')");
+    assert_eq!(error.code().code(), "42703", "{error}");
+    scene.db.batch("alter table docs add column body text; update docs set body = 'new ' || id");
+    scene.db.batch("select ai.resume_vectorizer('docs')");
+    scene.settle("docs");
+    let new = "select count(*) from docs_embedding_store where chunk like 'new %'";
+    assert_eq!(scene.count(new), 11, "the rows that were changed while no trigger was there");
+    scene.db.batch("update docs set body = 'newer' where id = 1");
+    scene.settle("docs");
+    assert_eq!(scene.count(new), 10, "the trigger is back");
+    scene.db.batch("select ai.drop_vectorizer('docs')");
+    scene.finish();
+}
+
+/// Fear: a store that was altered by hand takes wrong vectors, or takes the worker down.
+#[test]
+fn a_store_without_its_vectors_halts() {
+    let mut scene = scene();
+    scene.cluster.expect_in_log("embedding");
+    scene.db.batch("alter table docs_embedding_store drop column embedding cascade");
+    scene.db.batch("update docs set body = 'changed' where id = 3");
+    halts(&mut scene, "embedding");
+    scene.db.batch("select ai.drop_vectorizer('docs')");
+    scene.finish();
+}
+
+/// Fear: without its primary key rows are mixed up.
+#[test]
+fn a_source_that_loses_its_primary_key_keeps_its_rows_apart() {
+    let mut scene = scene();
+    scene.db.batch("alter table docs drop constraint docs_pkey");
+    still_works(&mut scene, "docs", 50);
+    scene.db.batch("alter table docs add primary key (id)");
+    still_works(&mut scene, "docs", 51);
+    scene.finish();
+}
+
+/// Fear: with many vectorizers in several databases and few workers somebody starves.
+#[test]
+fn many_vectorizers_in_several_databases_share_two_workers() {
+    const EACH: usize = 20;
+    let mut scene = Scene::with(Settings::default().set("autovector.max_workers", "2"));
+    let mut databases: Vec<_> = ["first", "second", "third"]
+        .map(|name| {
+            let mut db = scene.cluster.create_database(name);
+            db.batch("set client_min_messages = warning; create extension autovector cascade");
+            db
+        })
+        .into_iter()
+        .collect();
+    for db in &mut databases {
+        for i in 0..EACH {
+            db.batch(&format!(
+                "create table t{i} (id bigint primary key, body text);
+                 insert into t{i} select n, 't{i} ' || n from generate_series(1, 5) n"
+            ));
+            db.batch(&Spec::on(&format!("t{i}")).sql(&scene.provider));
+        }
+    }
+    for db in &mut databases {
+        for i in 0..EACH {
+            settle(db, &format!("t{i}"));
+            let stored: i64 = db.one(&format!("select count(*) from t{i}_embedding_store"), &[]);
+            assert_eq!(stored, 5, "t{i}");
+        }
+    }
+    assert!(scene.workers().len() <= 2);
+    scene.db.batch("select 1");
+    scene.finish();
+}
