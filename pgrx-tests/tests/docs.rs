@@ -245,22 +245,40 @@ fn settings_have_the_defaults_and_bounds_that_are_written() {
     }
 }
 
-/// Fear: ARCHITECTURE.md counts on a test that was renamed, or leads to a file that is gone.
-#[test]
-fn architecture_names_tests_and_files_that_exist() {
-    let text = read("ARCHITECTURE.md");
-    let document =
-        Document::read(&text).unwrap_or_else(|fault| panic!("{}", fault.in_document("ARCHITECTURE.md")));
+/// The tests that `name` names, all of which exist; also the files, where `files` says so.
+fn tests_named_in(name: &str, files: bool) -> usize {
+    let text = read(name);
+    let document = Document::read(&text).unwrap_or_else(|fault| panic!("{}", fault.in_document(name)));
     let mut tests = 0;
     for Piece { line, text } in document.spans {
-        let place = format!("ARCHITECTURE.md:{line}");
+        let place = format!("{name}:{line}");
         if let Some((path, name)) = names::test(&text) {
             let found = read(path).contains(&format!("fn {name}("));
             assert!(found, "{place}: {path} has no test {name}");
             tests += 1;
-        } else if text.contains('/') && [".rs", ".sql", ".md", "/"].iter().any(|end| text.ends_with(end)) {
+        } else if files
+            && text.contains('/')
+            && [".rs", ".sql", ".md", "/"].iter().any(|end| text.ends_with(end))
+        {
             assert!(paths::workspace().join(&text).exists(), "{place}: there is no {text}");
         }
     }
+    tests
+}
+
+/// Fear: ARCHITECTURE.md counts on a test that was renamed, or leads to a file that is gone.
+#[test]
+fn architecture_names_tests_and_files_that_exist() {
+    let tests = tests_named_in("ARCHITECTURE.md", true);
     assert!(tests >= 9, "each of the nine invariants names a test, found {tests}");
+}
+
+/// Fear: a fault is said to be tested, and is not any more.
+#[test]
+fn the_table_of_faults_names_tests_that_exist() {
+    let (faults, tests) = (
+        read("docs/faults.md").lines().filter(|line| line.contains(".rs::")).count(),
+        tests_named_in("docs/faults.md", false),
+    );
+    assert!(faults >= 28 && tests >= 2 * faults, "{faults} faults, {tests} tests");
 }
