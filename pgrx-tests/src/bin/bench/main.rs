@@ -14,6 +14,7 @@ mod memory;
 mod options;
 mod record_status;
 mod report;
+mod scale;
 mod statements;
 mod stats;
 mod workbench;
@@ -96,6 +97,12 @@ const CASES: &[Case] = &[
         about: "200,000 changed rows: is the end as fast as the beginning?",
         usual: true,
         run: drain::run,
+    },
+    Case {
+        name: "scale",
+        about: "a million rows in the first pass and 300,000 changed ones; --scale 10 for ten times as much",
+        usual: false,
+        run: scale::run,
     },
     Case {
         name: "record-status",
