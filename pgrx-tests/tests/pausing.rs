@@ -11,6 +11,9 @@ use autovector_cluster_tests::{
 /// A statement that waits for nothing is done within this time, on a busy machine too.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
+/// How long to wait for what comes at once.
+const SOON: Duration = Duration::from_secs(60);
+
 /// A backfill of `rows` rows whose requests wait at a gate.
 fn held(rows: i64) -> (Scene, Gate) {
     let mut scene = Scene::new();
@@ -55,6 +58,36 @@ fn paused_means_that_nothing_is_in_flight_and_the_batch_was_kept() {
     scene.db.batch("select ai.resume_vectorizer('docs')");
     scene.settle("docs");
     assert!(count_inputs(&scene.provider.calls()).values().all(|times| *times == 1));
+    scene.finish();
+}
+
+/// Fear: nobody can see what a pause waits for, or get out of it; or a wait that was cancelled has
+/// paused all the same, or keeps others from pausing.
+#[test]
+fn a_waiting_pause_shows_as_a_lock_and_can_be_cancelled() {
+    let (mut scene, gate) = held(100);
+    const WAITING: &str = "select count(*) from pg_locks l join pg_stat_activity a using (pid)
+        where not l.granted and l.locktype = 'advisory' and a.query like '%ai.pause_vectorizer(%'
+          and a.wait_event_type = 'Lock' and a.pid <> pg_backend_pid()";
+    let mut other = scene.cluster.connect("postgres");
+    let token = other.cancel_token();
+    let waiting = std::thread::spawn(move || {
+        let error = other.error_of("select ai.pause_vectorizer('docs', timeout => '10 minutes')");
+        (other, error)
+    });
+    wait_until("the pause waits for a lock", SOON, || scene.count(WAITING) == 1);
+    token.cancel_query(postgres::NoTls).expect("the request to cancel was sent");
+    let (mut other, error) = waiting.join().expect("the pause ends");
+    assert_eq!(error.code().code(), "57014", "{error}");
+    assert_eq!(state(&mut scene, "docs"), "backfilling");
+    // In a transaction whose lock_timeout is shorter than the pause's own patience.
+    other.batch("set lock_timeout = '50ms'");
+    assert_eq!(other.one::<String>("select ai.pause_vectorizer('docs')", &[]), "pausing");
+    assert_eq!(other.one::<String>("show lock_timeout", &[]), "50ms");
+    gate.release();
+    scene.wait_for_status("docs", "state", |state| state == "paused");
+    scene.db.batch("select ai.resume_vectorizer('docs')");
+    scene.settle("docs");
     scene.finish();
 }
 
@@ -131,7 +164,7 @@ fn pausing_twice_and_resuming_what_runs_are_harmless() {
     scene.table("docs", 5);
     scene.vectorize(&Spec::on("docs"));
     scene.settle("docs");
-    assert_eq!(scene.db.one::<String>("select ai.resume_vectorizer('docs')", &[]), "running");
+    assert_eq!(scene.db.one::<String>("select ai.resume_vectorizer('docs')", &[]), "backfilling");
     scene.db.batch("create role olga superuser login");
     let mut olga = scene.cluster.connect_as("postgres", "olga");
     assert_eq!(olga.one::<String>("select ai.pause_vectorizer('docs', 'too loud')", &[]), "paused");
@@ -143,8 +176,8 @@ fn pausing_twice_and_resuming_what_runs_are_harmless() {
     assert_eq!(who, "olga: too loud");
     scene.db.batch("select ai.pause_vectorizer('docs', 'very much too loud')");
     assert_eq!(scene.status("docs", "state_reason").as_deref(), Some("very much too loud"));
-    assert_eq!(scene.db.one::<String>("select ai.resume_vectorizer('docs')", &[]), "running");
-    assert_eq!(scene.db.one::<String>("select ai.resume_vectorizer('docs')", &[]), "running");
+    assert_eq!(scene.db.one::<String>("select ai.resume_vectorizer('docs')", &[]), "backfilling");
+    assert_eq!(scene.db.one::<String>("select ai.resume_vectorizer('docs')", &[]), "backfilling");
     assert_eq!(scene.status("docs", "paused_by"), None);
     scene.finish();
 }

@@ -29,7 +29,7 @@ pub fn pause(id: i32, reason: Option<&str>, wait: bool, timeout: Duration) -> Re
     locks::wait_for_transaction(v.id, Lock::Gate, Mode::Exclusive);
     as_extension_owner(|| control::set_state(v.id, "paused", reason, &by, false))?;
     capture::wake_at_commit();
-    let quiet = wait_for_quiet(vec![v.id], wait, deadline).is_empty();
+    let quiet = wait_for_quiet(vec![v.id], wait, deadline)?.is_empty();
     Ok(if quiet { "paused" } else { "pausing" })
 }
 
@@ -55,16 +55,22 @@ fn resumed(v: &Vectorizer) -> &'static str {
     if closed { "waiting for window" } else { "running" }
 }
 
-/// Waits until the vectorizers have nothing in flight; returns those that still have. None: no
-/// end to the waiting.
-fn wait_for_quiet(mut busy: Vec<i32>, wait: bool, deadline: Option<Instant>) -> Vec<i32> {
-    loop {
-        busy.retain(|id| !locks::try_for_transaction(*id, Lock::Batch, Mode::Exclusive));
-        if busy.is_empty() || !wait || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return busy;
-        }
-        waiting::nap(POLL);
+/// Waits until the vectorizers have nothing in flight; returns those that still have. The wait is one
+/// for a lock: `pg_locks` shows it, and it ends when the statement is cancelled. None: no end to it.
+fn wait_for_quiet(mut busy: Vec<i32>, wait: bool, deadline: Option<Instant>) -> Result<Vec<i32>> {
+    busy.retain(|id| !locks::try_for_transaction(*id, Lock::Batch, Mode::Exclusive));
+    if !wait {
+        return Ok(busy);
     }
+    let mut still = Vec::new();
+    for id in busy {
+        let left =
+            deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_zero() || !locks::wait_at_most(id, Lock::Batch, Mode::Exclusive, left)? {
+            still.push(id);
+        }
+    }
+    Ok(still)
 }
 
 /// The vectorizers that the caller manages. One whose tables are gone has nothing to do anyway.
@@ -103,7 +109,7 @@ pub fn pause_all(reason: Option<&str>, wait: bool, timeout: Duration) -> Result<
         }
     }
     capture::wake_at_commit();
-    let busy = wait_for_quiet(paused.iter().map(|v| v.id).collect(), wait, deadline);
+    let busy = wait_for_quiet(paused.iter().map(|v| v.id).collect(), wait, deadline)?;
     let state = |id| if busy.contains(&id) { "pausing" } else { "paused" };
     Ok(paused.into_iter().map(|v| (v.name.clone(), state(v.id))).collect())
 }

@@ -4,7 +4,12 @@
 //! snapshot. A claim holds `Gate` in share mode for its short transaction. Whoever has to wait
 //! for quiet (pause, drop) takes `Gate` first, which stops new claims, then `Batch`.
 
-use pgrx::pg_sys;
+use std::time::Duration;
+
+use pgrx::{PgSqlErrorCode, pg_sys};
+
+use super::transaction::attempt;
+use crate::error::{Kind, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lock {
@@ -64,6 +69,29 @@ pub fn try_for_transaction(vectorizer: i32, lock: Lock, mode: Mode) -> bool {
 /// Takes the lock until the end of the transaction, waiting for it.
 pub fn wait_for_transaction(vectorizer: i32, lock: Lock, mode: Mode) {
     acquire(vectorizer, lock, mode, false, false);
+}
+
+/// Takes the lock until the end of the transaction, waiting for it as long as `patience`, or as
+/// `lock_timeout` where that is shorter. False when the time was over first.
+pub fn wait_at_most(vectorizer: i32, lock: Lock, mode: Mode, patience: Duration) -> Result<bool> {
+    let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX).max(1);
+    // SAFETY: a plain global, read when the lock is waited for and put back below, whatever happens
+    // meanwhile: `attempt` lets no ERROR through.
+    let usual = unsafe { pg_sys::LockTimeout };
+    let shorter = if usual > 0 { usual.min(patience) } else { patience };
+    // SAFETY: as above.
+    unsafe { pg_sys::LockTimeout = shorter };
+    let taken = attempt(|| {
+        wait_for_transaction(vectorizer, lock, mode);
+        Ok(())
+    });
+    // SAFETY: as above.
+    unsafe { pg_sys::LockTimeout = usual };
+    match taken {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind == Kind::Database(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes the lock until `release_session` if nobody is in the way.
