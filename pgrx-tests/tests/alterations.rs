@@ -74,6 +74,33 @@ fn another_type_for_what_is_watched_is_refused() {
     scene.finish();
 }
 
+/// Fear: a table that changes hands leaves queue and store behind: its new owner sees no status, and
+/// the old one may read on.
+#[test]
+fn what_belongs_to_a_source_follows_its_owner_at_once() {
+    let mut scene = scene();
+    scene.db.batch("create role seller login; create role buyer login; alter table docs owner to seller");
+    scene.db.batch("select ai.pause_vectorizer('docs')");
+    let owners =
+        "select count(*) from pg_class where relowner = (select oid from pg_roles where rolname = $1)
+        and (relname in ('docs_embedding_store', '_vectorizer_q_1', '_vectorizer_q_failed_1'))";
+    for owner in ["seller", "buyer"] {
+        scene.db.batch(&format!("alter table docs owner to {owner}"));
+        assert_eq!(scene.db.one::<i64>(owners, &[&owner]), 3, "{owner}");
+        let mut db = scene.cluster.connect_as("postgres", owner);
+        let total: i64 = db.one("select rows_total from ai.vectorizer_status where name = 'docs'", &[]);
+        assert_eq!(total, 10, "{owner}");
+    }
+    let mut seller = scene.cluster.connect_as("postgres", "seller");
+    assert_eq!(seller.error_of("select * from docs_embedding_store").code().code(), "42501");
+    let error = seller.error_of("alter table docs owner to seller");
+    assert_eq!(error.code().code(), "42501", "{error}");
+    let mut buyer = scene.cluster.connect_as("postgres", "buyer");
+    buyer.batch("select ai.resume_vectorizer('docs')");
+    still_works(&mut scene, "docs", 100);
+    scene.finish();
+}
+
 /// Fear: what the vectors are made of is gone, and nobody says so; or mending it does not help.
 #[test]
 fn a_missing_text_column_halts_until_it_is_back() {
