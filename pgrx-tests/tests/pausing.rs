@@ -164,7 +164,7 @@ fn pausing_twice_and_resuming_what_runs_are_harmless() {
     scene.table("docs", 5);
     scene.vectorize(&Spec::on("docs"));
     scene.settle("docs");
-    assert_eq!(scene.db.one::<String>("select ai.resume_vectorizer('docs')", &[]), "backfilling");
+    assert_eq!(scene.db.one::<String>("select ai.resume_vectorizer('docs')", &[]), "running");
     scene.db.batch("create role olga superuser login");
     let mut olga = scene.cluster.connect_as("postgres", "olga");
     assert_eq!(olga.one::<String>("select ai.pause_vectorizer('docs', 'too loud')", &[]), "paused");
@@ -176,8 +176,8 @@ fn pausing_twice_and_resuming_what_runs_are_harmless() {
     assert_eq!(who, "olga: too loud");
     scene.db.batch("select ai.pause_vectorizer('docs', 'very much too loud')");
     assert_eq!(scene.status("docs", "state_reason").as_deref(), Some("very much too loud"));
-    assert_eq!(scene.db.one::<String>("select ai.resume_vectorizer('docs')", &[]), "backfilling");
-    assert_eq!(scene.db.one::<String>("select ai.resume_vectorizer('docs')", &[]), "backfilling");
+    assert_eq!(scene.db.one::<String>("select ai.resume_vectorizer('docs')", &[]), "running");
+    assert_eq!(scene.db.one::<String>("select ai.resume_vectorizer('docs')", &[]), "running");
     assert_eq!(scene.status("docs", "paused_by"), None);
     scene.finish();
 }
