@@ -20,8 +20,9 @@ CREATE TABLE ai._checkpoint_history (
     -- The newest version there ever was; numbers are never used twice.
     last          int8 NOT NULL DEFAULT 0,
     detached      bool NOT NULL DEFAULT false,
-    -- Checkpoints went, and what only they needed is still there.
-    sweep         bool NOT NULL DEFAULT false
+    -- Detached, and its last checkpoint was collected: the table of old rows goes when no snapshot
+    -- is left that is older than this row.
+    over          bool NOT NULL DEFAULT false
 );
 CREATE UNIQUE INDEX ON ai._checkpoint_history (relation) WHERE NOT detached;
 
@@ -109,6 +110,9 @@ CREATE FUNCTION ai._checkpoint_truncate() RETURNS trigger
 CREATE FUNCTION ai._checkpoint_altered() RETURNS event_trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'autovector_checkpoint_altered';
+CREATE FUNCTION ai._checkpoint_rewritten() RETURNS event_trigger
+    LANGUAGE c SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'autovector_checkpoint_rewritten';
 CREATE FUNCTION ai._checkpoint_dropped() RETURNS event_trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'autovector_checkpoint_dropped';
@@ -116,5 +120,7 @@ CREATE FUNCTION ai._checkpoint_dropped() RETURNS event_trigger
 -- Tables whose live rows a checkpoint still reads are not changed behind its back.
 CREATE EVENT TRIGGER _autovector_altered ON ddl_command_end WHEN TAG IN ('ALTER TABLE')
     EXECUTE FUNCTION ai._checkpoint_altered();
+CREATE EVENT TRIGGER _autovector_rewritten ON table_rewrite
+    EXECUTE FUNCTION ai._checkpoint_rewritten();
 CREATE EVENT TRIGGER _autovector_dropped ON sql_drop
     EXECUTE FUNCTION ai._checkpoint_dropped();

@@ -38,6 +38,11 @@ entry_point!(
     super::checkpoints::commands::altered
 );
 entry_point!(
+    autovector_checkpoint_rewritten,
+    pg_finfo_autovector_checkpoint_rewritten,
+    super::checkpoints::commands::rewritten
+);
+entry_point!(
     autovector_checkpoint_dropped,
     pg_finfo_autovector_checkpoint_dropped,
     super::checkpoints::commands::dropped
