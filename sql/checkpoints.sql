@@ -36,12 +36,13 @@ CREATE TABLE ai._checkpoint_version (
     PRIMARY KEY (history, number)
 );
 
--- Row versions whose transaction is not older than `horizon` were made after the version, as long
--- as the table has this file. Not dumped: transaction ids mean nothing elsewhere.
+-- Row versions whose transaction is not older than `horizon` were made after the version, those whose
+-- transaction is older than `settled` before it, as long as the table has this file. Not dumped: transaction ids mean nothing elsewhere.
 CREATE TABLE ai._checkpoint_horizon (
     history       int4 NOT NULL,
     number        int8 NOT NULL,
     horizon       int8 NOT NULL,
+    settled       int8 NOT NULL,
     filenode      oid NOT NULL,
     PRIMARY KEY (history, number),
     FOREIGN KEY (history, number) REFERENCES ai._checkpoint_version ON DELETE CASCADE

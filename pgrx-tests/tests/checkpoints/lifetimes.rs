@@ -115,6 +115,8 @@ fn a_clock_that_is_set_back_harms_nothing() {
     );
     // A policy whose last time lies in the future is due.
     scene.cluster.set("autovector.naptime", "100ms");
+    scene.cluster.restart();
+    scene.db = scene.cluster.connect("postgres");
     let db = &mut scene.db;
     db.batch("select ai.set_checkpoint_policy('t', every => '1 hour')");
     set_clock_back(db, "1 day");

@@ -49,8 +49,9 @@ pub fn make(history: &History) -> Result<i64> {
     // SAFETY: reads the counter of transaction ids.
     let horizon = unsafe { pg_sys::ReadNextFullTransactionId() }.value;
     sql::execute(
-        "INSERT INTO ai._checkpoint_horizon (history, number, horizon, filenode)
-         VALUES ($1, $2, $3, pg_catalog.pg_relation_filenode($4::regclass))",
+        "INSERT INTO ai._checkpoint_horizon (history, number, horizon, settled, filenode)
+         VALUES ($1, $2, $3, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::int8,
+                 pg_catalog.pg_relation_filenode($4::regclass))",
         &[history.id.into(), number.into(), (horizon as i64).into(), relation.oid.into()],
     )?;
     history::invalidate(history.oid);
