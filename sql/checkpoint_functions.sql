@@ -223,6 +223,7 @@ COMMENT ON FUNCTION ai._checkpoint_readable(uuid) IS 'Guards views of versions';
 COMMENT ON FUNCTION ai._checkpoint_relation(text, oid) IS 'The table of a target';
 COMMENT ON FUNCTION ai._checkpoint_kept(int4, int8) IS 'Behind ai.checkpoints';
 COMMENT ON FUNCTION ai._checkpoint_lock() IS 'Trigger: orders writers and checkpoints';
+COMMENT ON FUNCTION ai._checkpoint_live(int4, int4) IS 'Condition of a trigger: whether a checkpoint may need old rows';
 COMMENT ON FUNCTION ai._checkpoint_row() IS 'Trigger: keeps the old row of a version';
 COMMENT ON FUNCTION ai._checkpoint_truncate() IS 'Trigger: keeps the rows of a version before they go';
 COMMENT ON FUNCTION ai._checkpoint_altered() IS 'Event trigger: follows or refuses changes of tables with checkpoints';

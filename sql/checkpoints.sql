@@ -103,6 +103,8 @@ SELECT pg_catalog.pg_extension_config_dump('ai._checkpoint_policy', '');
 
 CREATE FUNCTION ai._checkpoint_lock() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'autovector_checkpoint_lock';
+CREATE FUNCTION ai._checkpoint_live(history int4, anchor int4) RETURNS bool
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'autovector_checkpoint_live';
 CREATE FUNCTION ai._checkpoint_row() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'autovector_checkpoint_row';
 CREATE FUNCTION ai._checkpoint_truncate() RETURNS trigger

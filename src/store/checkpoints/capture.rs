@@ -74,6 +74,8 @@ enum Age {
 thread_local! {
     /// By trigger: its arguments need not be read for every row.
     static STATES: RefCell<HashMap<pg_sys::Oid, Rc<State>>> = RefCell::default();
+    /// By history, of the table that it belongs to alone.
+    static HISTORIES: RefCell<HashMap<i32, Rc<State>>> = RefCell::default();
     static WATCHING: Cell<bool> = const { Cell::new(false) };
     /// Versions made by this backend, with the transaction and the command that made them.
     static MADE_HERE: RefCell<HashMap<i32, (i64, u64, pg_sys::CommandId)>> = RefCell::default();
@@ -99,9 +101,28 @@ pub fn version_made(history: i32, number: i64) {
 /// Called by the trigger manager, or directly, which is refused.
 pub unsafe fn lock(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the caller's promise.
-    let (_, anchor) = unsafe { arguments((*trigger_data(fcinfo)).tg_trigger) };
-    share(anchor);
+    unsafe {
+        let data = trigger_data(fcinfo);
+        raise(state((*data).tg_trigger, (*(*data).tg_relation).rd_id));
+    }
     pg_sys::Datum::null()
+}
+
+/// The condition of the row trigger: false where nothing is pinned, so that a row costs neither a
+/// place in the queue of triggers nor a second look at its two versions.
+///
+/// # Safety
+/// Called by PostgreSQL with two int4 that are not NULL.
+pub unsafe fn live(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the caller's promise; the function is declared STRICT.
+    let (id, anchor) = unsafe {
+        let arguments = (*fcinfo).args.as_slice(2);
+        (arguments[0].value.value() as i32, arguments[1].value.value() as i32)
+    };
+    // Logical replication fires no statement trigger.
+    share(anchor);
+    let nothing = HISTORIES.with_borrow(|known| known.get(&id).is_some_and(|state| state.pinned.is_none()));
+    pg_sys::Datum::from(!nothing)
 }
 
 /// AFTER row: keeps what the newest version had under the row's keys.
@@ -205,18 +226,26 @@ unsafe fn state(trigger: *mut pg_sys::Trigger, table: pg_sys::Oid) -> Result<Rc<
         // SAFETY: a plain function that lives as long as the library.
         unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null()) };
     }
-    let state = Rc::new(as_extension_owner(|| load(id, anchor, table))?);
+    let of_other_trigger =
+        HISTORIES.with_borrow(|known| known.get(&id).filter(|state| state.table == table).cloned());
+    let state = match of_other_trigger {
+        Some(state) => state,
+        None => Rc::new(as_extension_owner(|| load(id, anchor, table))?),
+    };
+    if state.history != pg_sys::Oid::INVALID {
+        HISTORIES.with_borrow_mut(|known| known.insert(id, state.clone()));
+    }
     STATES.with_borrow_mut(|states| states.insert(number, state.clone()));
     Ok(state)
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
-    STATES.with_borrow_mut(|states| {
-        states.retain(|_, state| {
-            relation != pg_sys::Oid::INVALID && state.table != relation && state.history != relation
-        });
-    });
+    let untouched = |state: &Rc<State>| {
+        relation != pg_sys::Oid::INVALID && state.table != relation && state.history != relation
+    };
+    STATES.with_borrow_mut(|states| states.retain(|_, state| untouched(state)));
+    HISTORIES.with_borrow_mut(|known| known.retain(|_, state| untouched(state)));
 }
 
 #[derive(Deserialize)]

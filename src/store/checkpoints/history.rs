@@ -403,14 +403,15 @@ fn changed(relation: &Relation, column: &str) -> Error {
 /// The triggers that feed history `id`. They fire in every session, replication's included.
 fn create_triggers(id: i32, anchor: i32, relation: &Relation) -> Result<()> {
     drop_triggers(relation)?;
-    for (name, statement) in [
-        ("_checkpoint_lock", "BEFORE INSERT OR UPDATE OR DELETE ON {} FOR EACH STATEMENT"),
-        ("_checkpoint_row", "AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW"),
-        ("_checkpoint_truncate", "BEFORE TRUNCATE ON {} FOR EACH STATEMENT"),
+    let condition = format!("FOR EACH ROW WHEN (ai._checkpoint_live({id}, {anchor}))");
+    for (name, event, each) in [
+        ("_checkpoint_lock", "BEFORE INSERT OR UPDATE OR DELETE", "FOR EACH STATEMENT"),
+        ("_checkpoint_row", "AFTER INSERT OR UPDATE OR DELETE", condition.as_str()),
+        ("_checkpoint_truncate", "BEFORE TRUNCATE", "FOR EACH STATEMENT"),
     ] {
-        let place = statement.replace("{}", &relation.ident.to_string());
         sql::execute_once(&format!(
-            "CREATE TRIGGER {name} {place} EXECUTE FUNCTION ai.{name}('{id}', '{anchor}')"
+            "CREATE TRIGGER {name} {event} ON {} {each} EXECUTE FUNCTION ai.{name}('{id}', '{anchor}')",
+            relation.ident
         ))?;
         sql::execute_once(&format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {name}", relation.ident))?;
     }
