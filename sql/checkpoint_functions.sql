@@ -45,6 +45,21 @@ CREATE FUNCTION ai.create_checkpoint(
     LANGUAGE sql VOLATILE
     RETURN ai._create_checkpoint(target, pg_catalog.to_regclass(target)::oid, name, lifetime, source);
 
+CREATE FUNCTION ai.create_checkpoint(
+    vectorizer int4,
+    name       text DEFAULT NULL,
+    lifetime   interval DEFAULT NULL,
+    source     text DEFAULT NULL
+) RETURNS uuid
+    LANGUAGE sql VOLATILE
+    RETURN ai._create_checkpoint(ai._checkpoint_target(vectorizer), NULL, name, lifetime, source);
+
+CREATE FUNCTION ai.list_checkpoints(vectorizer int4, name text DEFAULT NULL) RETURNS SETOF ai.checkpoints
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT c.* FROM ai.list_checkpoints(ai._checkpoint_target($1), $2) c;
+END;
+
 CREATE FUNCTION ai.read_checkpoint(checkpoint uuid, row_type anyelement) RETURNS SETOF anyelement
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -121,6 +136,10 @@ CREATE FUNCTION ai.detach_checkpoints(target text) RETURNS int8
     LANGUAGE sql VOLATILE
     RETURN ai._detach_checkpoints(target, pg_catalog.to_regclass(target)::oid);
 
+CREATE FUNCTION ai.detach_checkpoints(vectorizer int4) RETURNS int8
+    LANGUAGE sql VOLATILE
+    RETURN ai._detach_checkpoints(ai._checkpoint_target(vectorizer), NULL);
+
 CREATE FUNCTION ai.checkpoint_pending(checkpoint text) RETURNS TABLE (key jsonb)
     LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -139,6 +158,18 @@ BEGIN ATOMIC
     SELECT ai._set_checkpoint_policy($1, pg_catalog.to_regclass($1)::oid, $2, $3, $4, $5);
 END;
 
+CREATE FUNCTION ai.set_checkpoint_policy(
+    vectorizer    int4,
+    every         interval DEFAULT NULL,
+    every_changes int8 DEFAULT NULL,
+    keep_last     int4 DEFAULT NULL,
+    keep_for      interval DEFAULT NULL
+) RETURNS void
+    LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT ai._set_checkpoint_policy(ai._checkpoint_target($1), NULL, $2, $3, $4, $5);
+END;
+
 CREATE VIEW ai.checkpoint_policies AS
 SELECT p.target, p.relation, p.every, p.every_changes, p.keep_last, p.keep_for, p.set_by,
        p.last_at, p.retry_at, p.last_error
@@ -149,6 +180,13 @@ GRANT SELECT ON ai.checkpoints, ai.checkpoint_policies TO PUBLIC;
 COMMENT ON VIEW ai.checkpoints IS 'Named versions of tables, with what is kept for them';
 COMMENT ON VIEW ai.checkpoint_policies IS 'When tables get checkpoints by themselves';
 COMMENT ON FUNCTION ai.create_checkpoint(text, text, interval, text) IS 'Pins the present version of a vectorizer or table; returns the id';
+COMMENT ON FUNCTION ai.create_checkpoint(int4, text, interval, text) IS 'Pins the present version of a vectorizer; returns the id';
+COMMENT ON FUNCTION ai.list_checkpoints(int4, text) IS 'The checkpoints of a vectorizer';
+COMMENT ON FUNCTION ai.detach_checkpoints(int4) IS 'Gives checkpoints copies of live rows, so that the tables of a vectorizer may be changed or dropped';
+COMMENT ON FUNCTION ai.set_checkpoint_policy(int4, interval, int8, int4, interval) IS 'When a vectorizer gets checkpoints by itself, and how many are kept';
+COMMENT ON FUNCTION ai._checkpoint_attached(int4) IS 'Whether versions are read from live rows too';
+COMMENT ON FUNCTION ai._checkpoint_target(int4) IS 'What the checkpoints of a vectorizer are of';
+COMMENT ON FUNCTION ai._checkpoint_rewritten() IS 'Event trigger: refuses rewrites that versions would not survive';
 COMMENT ON FUNCTION ai.create_checkpoint_set(text[], text, interval) IS 'Pins several vectorizers or tables at one moment';
 COMMENT ON FUNCTION ai.refresh_checkpoint(uuid, interval) IS 'Sets when a checkpoint expires, counted from now; NULL for never';
 COMMENT ON FUNCTION ai.refresh_checkpoint(text, interval) IS 'Sets when a checkpoint expires, counted from now; NULL for never';
@@ -185,6 +223,7 @@ COMMENT ON FUNCTION ai._checkpoint_readable(uuid) IS 'Guards views of versions';
 COMMENT ON FUNCTION ai._checkpoint_relation(text, oid) IS 'The table of a target';
 COMMENT ON FUNCTION ai._checkpoint_kept(int4, int8) IS 'Behind ai.checkpoints';
 COMMENT ON FUNCTION ai._checkpoint_lock() IS 'Trigger: orders writers and checkpoints';
+COMMENT ON FUNCTION ai._checkpoint_live(int4, int4) IS 'Condition of a trigger: whether a checkpoint may need old rows';
 COMMENT ON FUNCTION ai._checkpoint_row() IS 'Trigger: keeps the old row of a version';
 COMMENT ON FUNCTION ai._checkpoint_truncate() IS 'Trigger: keeps the rows of a version before they go';
 COMMENT ON FUNCTION ai._checkpoint_altered() IS 'Event trigger: follows or refuses changes of tables with checkpoints';

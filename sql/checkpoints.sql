@@ -20,8 +20,9 @@ CREATE TABLE ai._checkpoint_history (
     -- The newest version there ever was; numbers are never used twice.
     last          int8 NOT NULL DEFAULT 0,
     detached      bool NOT NULL DEFAULT false,
-    -- Checkpoints went, and what only they needed is still there.
-    sweep         bool NOT NULL DEFAULT false
+    -- Detached, and its last checkpoint was collected: the table of old rows goes when no snapshot
+    -- is left that is older than this row.
+    over          bool NOT NULL DEFAULT false
 );
 CREATE UNIQUE INDEX ON ai._checkpoint_history (relation) WHERE NOT detached;
 
@@ -35,12 +36,13 @@ CREATE TABLE ai._checkpoint_version (
     PRIMARY KEY (history, number)
 );
 
--- Row versions whose transaction is not older than `horizon` were made after the version, as long
--- as the table has this file. Not dumped: transaction ids mean nothing elsewhere.
+-- Row versions whose transaction is not older than `horizon` were made after the version, those whose
+-- transaction is older than `settled` before it, as long as the table has this file. Not dumped: transaction ids mean nothing elsewhere.
 CREATE TABLE ai._checkpoint_horizon (
     history       int4 NOT NULL,
     number        int8 NOT NULL,
     horizon       int8 NOT NULL,
+    settled       int8 NOT NULL,
     filenode      oid NOT NULL,
     PRIMARY KEY (history, number),
     FOREIGN KEY (history, number) REFERENCES ai._checkpoint_version ON DELETE CASCADE
@@ -101,6 +103,8 @@ SELECT pg_catalog.pg_extension_config_dump('ai._checkpoint_policy', '');
 
 CREATE FUNCTION ai._checkpoint_lock() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'autovector_checkpoint_lock';
+CREATE FUNCTION ai._checkpoint_live(history int4, anchor int4) RETURNS bool
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'autovector_checkpoint_live';
 CREATE FUNCTION ai._checkpoint_row() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'autovector_checkpoint_row';
 CREATE FUNCTION ai._checkpoint_truncate() RETURNS trigger
@@ -109,6 +113,9 @@ CREATE FUNCTION ai._checkpoint_truncate() RETURNS trigger
 CREATE FUNCTION ai._checkpoint_altered() RETURNS event_trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'autovector_checkpoint_altered';
+CREATE FUNCTION ai._checkpoint_rewritten() RETURNS event_trigger
+    LANGUAGE c SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'autovector_checkpoint_rewritten';
 CREATE FUNCTION ai._checkpoint_dropped() RETURNS event_trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'autovector_checkpoint_dropped';
@@ -116,5 +123,7 @@ CREATE FUNCTION ai._checkpoint_dropped() RETURNS event_trigger
 -- Tables whose live rows a checkpoint still reads are not changed behind its back.
 CREATE EVENT TRIGGER _autovector_altered ON ddl_command_end WHEN TAG IN ('ALTER TABLE')
     EXECUTE FUNCTION ai._checkpoint_altered();
+CREATE EVENT TRIGGER _autovector_rewritten ON table_rewrite
+    EXECUTE FUNCTION ai._checkpoint_rewritten();
 CREATE EVENT TRIGGER _autovector_dropped ON sql_drop
     EXECUTE FUNCTION ai._checkpoint_dropped();

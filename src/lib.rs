@@ -98,6 +98,8 @@ extension_sql_file!(
         api::checkpoints::_checkpoint_id,
         api::checkpoints::_checkpoint_query,
         api::checkpoints::_checkpoint_kept,
+        api::checkpoints::_checkpoint_attached,
+        api::checkpoints::_checkpoint_target,
         api::checkpoints::_checkpoint_relation
     ]
 );

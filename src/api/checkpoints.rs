@@ -79,6 +79,22 @@ pub fn _checkpoint_readable(checkpoint: Uuid) -> Result<bool, ErrorReport> {
 
 #[pg_extern(stable)]
 #[search_path(pg_catalog, pg_temp)]
+pub fn _checkpoint_attached(history: i32) -> Result<bool, ErrorReport> {
+    Ok(read::attached(history)?)
+}
+
+/// What a vectorizer's checkpoints are of, in text.
+#[pg_extern(stable)]
+#[search_path(pg_catalog, pg_temp)]
+pub fn _checkpoint_target(vectorizer: Option<i32>) -> Result<String, ErrorReport> {
+    let id = vectorizer.ok_or_else(|| {
+        Error::invalid("vectorizer is null").hint("Give the id of a vectorizer, or the name of a target.")
+    })?;
+    Ok(read::target(id)?)
+}
+
+#[pg_extern(stable)]
+#[search_path(pg_catalog, pg_temp)]
 pub fn _checkpoint_relation(
     target: Option<&str>,
     table: Option<pg_sys::Oid>,

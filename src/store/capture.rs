@@ -276,6 +276,14 @@ pub fn wake_at_commit() {
     WAKE.set(true);
 }
 
+/// The same where no scheduler serves this database yet: one is started.
+pub fn wake_scheduler_at_commit() {
+    // SAFETY: a plain global, set for the life of the backend.
+    if !wake::has_scheduler(unsafe { pg_sys::MyDatabaseId }) {
+        wake_at_commit();
+    }
+}
+
 fn register_callbacks() {
     if !REGISTERED.replace(true) {
         // SAFETY: plain functions that live as long as the library, which is never unloaded.

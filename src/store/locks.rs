@@ -124,3 +124,9 @@ pub fn release_session(vectorizer: i32, lock: Lock, mode: Mode) {
     // SAFETY: as above; releasing a lock that is not held only raises a WARNING.
     unsafe { pg_sys::LockRelease(&tag(vectorizer, lock), mode.lockmode(), true) };
 }
+
+/// Locks a table against everybody to the end of the transaction, if nobody uses it.
+pub fn try_table(relation: pg_sys::Oid) -> bool {
+    // SAFETY: called in a transaction on the main thread.
+    unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE) }
+}

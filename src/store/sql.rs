@@ -148,16 +148,36 @@ fn run_latest(statement: &str, args: &[DatumWithOid<'_>]) -> Result<u64> {
     read_latest(statement, args, |_| ())
 }
 
+/// True when `statement` returns a row on the snapshot of the query that has called us. The other
+/// functions of this file see what was committed since that query began.
+pub fn exists_for_caller(statement: &str, args: &[DatumWithOid<'_>]) -> Result<bool> {
+    // SAFETY: a function is called by a query, which has pushed its snapshot; it stays on the stack
+    // below the one that is pushed for planning.
+    let snapshot = unsafe { pg_sys::GetActiveSnapshot() };
+    on_snapshot(snapshot, statement, args, |_| ()).map(|rows| rows > 0)
+}
+
 fn read_latest(statement: &str, args: &[DatumWithOid<'_>], read: impl FnOnce(u64)) -> Result<u64> {
+    on_snapshot(std::ptr::null_mut(), statement, args, read)
+}
+
+/// Null: a snapshot taken now.
+fn on_snapshot(
+    snapshot: pg_sys::Snapshot,
+    statement: &str,
+    args: &[DatumWithOid<'_>],
+    read: impl FnOnce(u64),
+) -> Result<u64> {
     let mut types: Vec<pg_sys::Oid> = args.iter().map(DatumWithOid::oid).collect();
     let mut values: Vec<pg_sys::Datum> =
         args.iter().map(|arg| arg.datum().map_or(pg_sys::Datum::null(), |d| d.sans_lifetime())).collect();
     let nulls: Vec<std::ffi::c_char> =
         args.iter().map(|arg| if arg.datum().is_some() { b' ' } else { b'n' } as std::ffi::c_char).collect();
+    let latest = snapshot.is_null();
     let kept = LATEST_PLANS.with_borrow(|plans| plans.get(statement).copied());
     // SAFETY: SPI is connected for the calls, the plan is kept for the life of the backend, and
     // the three argument arrays have the plan's length. The active snapshot is for planning; the
-    // statement itself runs on the latest one. On ERROR the abort disconnects and pops.
+    // statement itself runs on the given one. On ERROR the abort disconnects and pops.
     unsafe {
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         pg_sys::SPI_connect();
@@ -178,9 +198,9 @@ fn read_latest(statement: &str, args: &[DatumWithOid<'_>], read: impl FnOnce(u64
             plan,
             values.as_mut_ptr(),
             nulls.as_ptr(),
-            pg_sys::GetLatestSnapshot(),
+            if latest { pg_sys::GetLatestSnapshot() } else { snapshot },
             std::ptr::null_mut(),
-            false,
+            !latest,
             true,
             0,
         );

@@ -30,12 +30,18 @@ entry_point!(autovector_capture_truncate, pg_finfo_autovector_capture_truncate, 
 entry_point!(autovector_embedding_status, pg_finfo_autovector_embedding_status, record_status::make_pending);
 entry_point!(autovector_record_status, pg_finfo_autovector_record_status, record_status::fire);
 entry_point!(autovector_checkpoint_lock, pg_finfo_autovector_checkpoint_lock, checkpoints::lock);
+entry_point!(autovector_checkpoint_live, pg_finfo_autovector_checkpoint_live, checkpoints::live);
 entry_point!(autovector_checkpoint_row, pg_finfo_autovector_checkpoint_row, checkpoints::row);
 entry_point!(autovector_checkpoint_truncate, pg_finfo_autovector_checkpoint_truncate, checkpoints::truncate);
 entry_point!(
     autovector_checkpoint_altered,
     pg_finfo_autovector_checkpoint_altered,
     super::checkpoints::commands::altered
+);
+entry_point!(
+    autovector_checkpoint_rewritten,
+    pg_finfo_autovector_checkpoint_rewritten,
+    super::checkpoints::commands::rewritten
 );
 entry_point!(
     autovector_checkpoint_dropped,

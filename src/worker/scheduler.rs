@@ -33,7 +33,8 @@ struct Scheduler {
     workers: Vec<DynamicBackgroundWorker>,
     indexer: Option<DynamicBackgroundWorker>,
     housekeeper: Option<DynamicBackgroundWorker>,
-    housekept: Option<Instant>,
+    /// When a housekeeper was started last; a start of the scheduler is no reason to hurry.
+    housekept: Instant,
     status_keeper: Option<DynamicBackgroundWorker>,
     last_start: Option<Instant>,
     /// Workers that ended within a second of their start, one after the other.
@@ -63,7 +64,7 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
         workers: Vec::new(),
         indexer: None,
         housekeeper: None,
-        housekept: None,
+        housekept: Instant::now(),
         status_keeper: None,
         last_start: None,
         failures: 0,
@@ -249,10 +250,9 @@ impl Scheduler {
         }
         self.housekeeper = None;
         let Some(due) = transaction(chores::next_due)? else { return Ok(settings.naptime) };
-        let rested = self.housekept.map_or(settings.naptime, |last| last.elapsed());
-        let due = due.max(settings.naptime.saturating_sub(rested));
+        let due = due.max(settings.naptime.saturating_sub(self.housekept.elapsed()));
         if due.is_zero() {
-            self.housekept = Some(Instant::now());
+            self.housekept = Instant::now();
             self.housekeeper = process::start(
                 "autovector housekeeper",
                 "autovector_housekeeper_main",

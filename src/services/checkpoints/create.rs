@@ -12,7 +12,7 @@ use crate::store::catalog::Relation;
 use crate::store::checkpoints::named::{self, Hold, NewCheckpoint, Pin, Target};
 use crate::store::checkpoints::{history, shape, versions};
 use crate::store::transaction::as_extension_owner;
-use crate::store::{roles, transaction};
+use crate::store::{capture, roles, transaction};
 
 /// For so long a new checkpoint lets new writers pass while it waits for a gap between them.
 const POLITE: Duration = Duration::from_secs(1);
@@ -32,6 +32,14 @@ pub struct Subject {
     pub shown: String,
     pub vectorizer: Option<i32>,
     pub tables: Vec<(&'static str, Relation)>,
+}
+
+impl Subject {
+    /// The tables in the order in which they are locked: dirty set, failed rows, store, as by a
+    /// TRUNCATE of the source.
+    pub fn in_lock_order(&self) -> impl Iterator<Item = &Relation> {
+        self.tables.iter().skip(1).chain(&self.tables[..1]).map(|(_, relation)| relation)
+    }
 }
 
 /// What a text names. The caller must own the table.
@@ -168,21 +176,23 @@ fn pin(subjects: &[Subject], request: &Request<'_>) -> Result<Vec<(String, Uuid)
         })?;
         made.push((subject.shown.clone(), id));
     }
+    // A database without vectorizers may have no scheduler yet, and so nobody who would collect.
+    capture::wake_scheduler_at_commit();
     Ok(made)
 }
 
 /// Keeps writers out of all tables. Those without a history are locked themselves; they have it
-/// afterwards. The dirty set comes before the store, as in a user's commit.
+/// afterwards.
 fn lock(subjects: &[Subject]) -> Result<()> {
     let mut ordered: Vec<&Subject> = subjects.iter().collect();
     ordered.sort_by_key(|subject| subject.tables[0].1.oid.to_u32());
     let mut anchors: Vec<i32> = Vec::new();
-    for (_, relation) in ordered.iter().flat_map(|subject| subject.tables.iter().rev()) {
+    for relation in ordered.iter().flat_map(|subject| subject.in_lock_order()) {
         if let Some(history) = as_extension_owner(|| history::attached_to(relation.oid))? {
             anchors.push(history.anchor);
             continue;
         }
-        versions::lock_table(relation)?;
+        versions::lock_table(relation, "SHARE ROW EXCLUSIVE")?;
         // Somebody else may have been first.
         if let Some(history) = as_extension_owner(|| history::attached_to(relation.oid))? {
             anchors.push(history.anchor);

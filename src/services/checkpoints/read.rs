@@ -3,7 +3,7 @@
 use pgrx::{Uuid, pg_sys};
 
 use super::manage::owned;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::store::checkpoints::history;
 use crate::store::checkpoints::named::{self, Hold};
 use crate::store::checkpoints::reading::{self, Version};
@@ -21,12 +21,32 @@ pub fn version(id: Uuid, hold: Hold) -> Result<Version> {
 /// The query that reads a version as rows of a type.
 pub fn query(id: Uuid, row_type: pg_sys::Oid) -> Result<String> {
     let version = version(id, Hold::No)?;
-    as_extension_owner(|| reading::as_row_type(&version, row_type))
+    as_extension_owner(|| {
+        // The rows will be those that the caller's query sees; what was found here may be newer.
+        let attached = reading::attached_for_caller(version.history.id)?;
+        if !reading::there_for_caller(id)? || attached != version.history.relation.is_some() {
+            return Err(changed_meanwhile(id));
+        }
+        reading::as_row_type(&version, row_type)
+    })
+}
+
+fn changed_meanwhile(id: Uuid) -> Error {
+    Error::new(Kind::WrongState, format!("checkpoint {id} was made or detached while the statement ran"))
+        .hint("Run the statement again.")
 }
 
 /// True as long as the checkpoint may be read; otherwise an error. For views.
 pub fn readable(id: Uuid) -> Result<bool> {
-    as_extension_owner(|| named::live(id, Hold::No)).map(|_| true)
+    as_extension_owner(|| {
+        named::live(id, Hold::No)?;
+        if reading::there_for_caller(id)? { Ok(true) } else { Err(changed_meanwhile(id)) }
+    })
+}
+
+/// True as long as a version is read from live rows too. For views.
+pub fn attached(history: i32) -> Result<bool> {
+    as_extension_owner(|| reading::attached_for_caller(history))
 }
 
 /// Makes a view over the version.
@@ -53,6 +73,11 @@ pub fn relation(text: &str, table: Option<pg_sys::Oid>) -> Result<Option<pg_sys:
         Err(_) if named::is_known_target(text)? => Ok(None),
         Err(error) => Err(error),
     })
+}
+
+/// The name of a vectorizer that is given by its id.
+pub fn target(vectorizer: i32) -> Result<String> {
+    as_extension_owner(|| named::vectorizer(vectorizer)).map(|v| v.name)
 }
 
 /// The checkpoint of a text; an error when there is none.

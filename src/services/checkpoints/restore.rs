@@ -7,7 +7,7 @@ use super::create::{self, Request, Subject};
 use super::manage::owned;
 use super::read;
 use crate::error::{Error, Kind, Result};
-use crate::store::catalog::Vectorizer;
+use crate::store::catalog::{Relation, Vectorizer};
 use crate::store::checkpoints::comparing::{self, Difference};
 use crate::store::checkpoints::named::{self, Checkpoint, Hold};
 use crate::store::checkpoints::reading::Version;
@@ -32,6 +32,11 @@ pub fn restore(id: Uuid, resurrect: bool) -> Result<Value> {
     };
     let version = as_extension_owner(|| Version::new(history, number))?;
     restoring::require_same_shape(&version)?;
+    // Before the lock that keeps writers out: who truncates has these tables first, and that lock next.
+    if let Some(v) = &vectorizer {
+        v.lock_source("ROW EXCLUSIVE")?;
+    }
+    versions::lock_table(&relation, "ROW EXCLUSIVE")?;
     let name = format!("before-restore-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
     let made = create::create_of(
         &[subject],
@@ -56,10 +61,7 @@ pub fn restore(id: Uuid, resurrect: bool) -> Result<Value> {
 }
 
 /// The checkpoint's vectorizer, when it is still there and still embeds the same way.
-fn same_vectorizer(
-    checkpoint: &Checkpoint,
-    relation: &crate::store::catalog::Relation,
-) -> Result<Option<Vectorizer>> {
+fn same_vectorizer(checkpoint: &Checkpoint, relation: &Relation) -> Result<Option<Vectorizer>> {
     let Some(id) = checkpoint.vectorizer else { return Ok(None) };
     let v = match as_extension_owner(|| named::vectorizer(id)) {
         Ok(v) => v,
@@ -130,16 +132,24 @@ pub fn verify(id: Uuid) -> Result<Value> {
 /// Copies what checkpoints still read from live rows, so that the tables may be changed or dropped.
 pub fn detach(target: &str, table: Option<pg_sys::Oid>) -> Result<i64> {
     let subject = create::subject(target, table)?;
-    detach_tables(subject.tables.iter().map(|(_, relation)| relation.oid))
+    detach_tables(subject.in_lock_order())
 }
 
-pub fn detach_tables(tables: impl Iterator<Item = pg_sys::Oid>) -> Result<i64> {
+/// Writers of the tables are kept out by the tables' own locks, before the histories' locks: the
+/// triggers go, and a writer that waits for a history has locked its table.
+fn detach_tables<'a>(tables: impl Iterator<Item = &'a Relation>) -> Result<i64> {
+    let mut locked = Vec::new();
+    for relation in tables {
+        if as_extension_owner(|| history::attached_to(relation.oid))?.is_some() {
+            versions::lock_table(relation, "SHARE ROW EXCLUSIVE")?;
+            locked.push(relation.oid);
+        }
+    }
     let mut kept = 0;
-    for oid in tables {
+    for oid in locked {
+        // Read under the lock: somebody else may have been first.
         let Some(found) = as_extension_owner(|| history::attached_to(oid))? else { continue };
         create::lock_anchors(&[found.anchor]);
-        // Read again: somebody else may have been first.
-        let Some(found) = as_extension_owner(|| history::attached_to(oid))? else { continue };
         kept += as_extension_owner(|| versions::detach(&found))?;
         if let Some(relation) = &found.relation {
             history::drop_triggers(relation)?;
@@ -151,7 +161,7 @@ pub fn detach_tables(tables: impl Iterator<Item = pg_sys::Oid>) -> Result<i64> {
 /// For the end of a vectorizer: its queue tables go, checkpoints of them stay.
 pub fn detach_queue(vectorizer: i32) -> Result<()> {
     let Ok((queue, failed)) = named::queue_tables(vectorizer) else { return Ok(()) };
-    detach_tables([queue.oid, failed.oid].into_iter()).map(|_| ())
+    detach_tables([queue, failed].iter()).map(|_| ())
 }
 
 /// The keys that were pending at the time of the checkpoint: dirty, or claimed by the first pass.

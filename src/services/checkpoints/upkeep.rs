@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::services::chores::Chore;
 use crate::store::checkpoints::collecting::{self, Freed};
 use crate::store::checkpoints::{history, named, policies};
-use crate::store::roles;
 use crate::store::transaction::{as_extension_owner, transaction};
+use crate::store::{failpoint, roles};
 
 pub const CHORE: Chore = Chore { name: "checkpoints", due, run };
 
@@ -65,7 +65,7 @@ pub fn collect(dry_run: bool, min_age: Interval) -> Result<Vec<Freed>> {
     }
     let mut mine = Vec::new();
     for (id, checkpoints) in as_extension_owner(|| collecting::candidates(min_age))? {
-        let Some(history) = as_extension_owner(|| history::load(id))? else { continue };
+        let Some(history) = as_extension_owner(|| collecting::hold(id))? else { continue };
         if roles::require_membership(history.owner, &history.table).is_ok() {
             mine.push((history, checkpoints));
         }
@@ -103,9 +103,13 @@ fn run() -> Result<()> {
     let ids: Vec<i32> = over.iter().map(|(id, _)| *id).collect();
     transaction(|| collecting::remove_checkpoints(none, &ids))?;
     for id in ids {
+        failpoint::reach("checkpoint_sweep")?;
         // One transaction each: what is done stays done.
-        transaction(|| match history::load(id)? {
-            Some(history) => collecting::sweep(&history).map(|_| ()),
+        transaction(|| match collecting::hold(id)? {
+            Some(history) => {
+                collecting::sweep(&history)?;
+                failpoint::reach("checkpoint_sweep_commits")
+            }
             None => Ok(()),
         })?;
     }

@@ -28,15 +28,24 @@ use crate::store::triggers::datum_image_eq;
 
 /// What a backend knows of a history; forgotten when the history or its table is invalidated.
 struct State {
+    id: i32,
+    anchor: i32,
     table: pg_sys::Oid,
     history: pg_sys::Oid,
     pinned: Option<Pinned>,
-    /// (attribute number in the table, base type).
-    columns: Vec<(i16, pg_sys::Oid)>,
-    /// Places in `columns`, in key order.
-    key: Vec<usize>,
+    /// Attribute numbers in the table.
+    columns: Vec<i16>,
+    /// In key order.
+    key: Vec<KeyColumn>,
     writer: Writer,
     keep_all: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct KeyColumn {
+    attnum: i16,
+    length: i32,
+    by_value: bool,
 }
 
 /// There is a checkpoint: what changes is kept.
@@ -48,10 +57,25 @@ struct Pinned {
     newest: i64,
     /// Transactions from this one on began after that version.
     horizon: Option<u64>,
+    /// Transactions before this one were over when that version was made.
+    settled: Option<u64>,
+}
+
+/// How old a row version is beside the newest version that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    /// Certainly older: nothing has happened to its key since, so the key has no entry.
+    Older,
+    Unknown,
+    /// Certainly younger: what the version had under its key was kept when this row version was made.
+    Younger,
 }
 
 thread_local! {
-    static STATES: RefCell<HashMap<i32, Rc<State>>> = RefCell::default();
+    /// By trigger: its arguments need not be read for every row.
+    static STATES: RefCell<HashMap<pg_sys::Oid, Rc<State>>> = RefCell::default();
+    /// By history, of the table that it belongs to alone.
+    static HISTORIES: RefCell<HashMap<i32, Rc<State>>> = RefCell::default();
     static WATCHING: Cell<bool> = const { Cell::new(false) };
     /// Versions made by this backend, with the transaction and the command that made them.
     static MADE_HERE: RefCell<HashMap<i32, (i64, u64, pg_sys::CommandId)>> = RefCell::default();
@@ -77,9 +101,28 @@ pub fn version_made(history: i32, number: i64) {
 /// Called by the trigger manager, or directly, which is refused.
 pub unsafe fn lock(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the caller's promise.
-    let (_, anchor) = unsafe { arguments((*trigger_data(fcinfo)).tg_trigger) };
-    share(anchor);
+    unsafe {
+        let data = trigger_data(fcinfo);
+        raise(state((*data).tg_trigger, (*(*data).tg_relation).rd_id));
+    }
     pg_sys::Datum::null()
+}
+
+/// The condition of the row trigger: false where nothing is pinned, so that a row costs neither a
+/// place in the queue of triggers nor a second look at its two versions.
+///
+/// # Safety
+/// Called by PostgreSQL with two int4 that are not NULL.
+pub unsafe fn live(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the caller's promise; the function is declared STRICT.
+    let (id, anchor) = unsafe {
+        let arguments = (*fcinfo).args.as_slice(2);
+        (arguments[0].value.value() as i32, arguments[1].value.value() as i32)
+    };
+    // Logical replication fires no statement trigger.
+    share(anchor);
+    let nothing = HISTORIES.with_borrow(|known| known.get(&id).is_some_and(|state| state.pinned.is_none()));
+    pg_sys::Datum::from(!nothing)
 }
 
 /// AFTER row: keeps what the newest version had under the row's keys.
@@ -93,13 +136,14 @@ pub unsafe fn row(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
         let relation = (*data).tg_relation;
         let state = raise(state((*data).tg_trigger, (*relation).rd_id));
         let Some(pinned) = state.pinned else { return pg_sys::Datum::null() };
-        let (id, _) = arguments((*data).tg_trigger);
         let old = (*data).tg_trigtuple;
         match (*data).tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
             pg_sys::TRIGGER_EVENT_INSERT => keep_absence(&state, pinned, old, relation),
             event => {
-                if !made_later(id, &pinned, old) {
-                    keep_row(&state, pinned, old, relation);
+                match age(state.id, &pinned, old) {
+                    Age::Older => keep_row(&state, pinned, old, relation, false),
+                    Age::Unknown => keep_row(&state, pinned, old, relation, true),
+                    Age::Younger => {}
                 }
                 if event == pg_sys::TRIGGER_EVENT_UPDATE {
                     let new = (*data).tg_newtuple;
@@ -164,30 +208,44 @@ fn share(anchor: i32) {
 
 unsafe fn state(trigger: *mut pg_sys::Trigger, table: pg_sys::Oid) -> Result<Rc<State>> {
     // SAFETY: the caller's promise.
+    let number = unsafe { (*trigger).tgoid };
+    let known =
+        || STATES.with_borrow(|states| states.get(&number).filter(|state| state.table == table).cloned());
+    // Logical replication fires no statement trigger, so the lock is taken here too; what was known
+    // before may be forgotten with it.
+    if let Some(state) = known() {
+        share(state.anchor);
+        if let Some(state) = known() {
+            return Ok(state);
+        }
+    }
+    // SAFETY: the caller's promise.
     let (id, anchor) = unsafe { arguments(trigger) };
-    // Logical replication fires no statement trigger.
     share(anchor);
     if !WATCHING.replace(true) {
         // SAFETY: a plain function that lives as long as the library.
         unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null()) };
     }
-    if let Some(state) = STATES.with_borrow(|states| states.get(&id).cloned())
-        && state.table == table
-    {
-        return Ok(state);
+    let of_other_trigger =
+        HISTORIES.with_borrow(|known| known.get(&id).filter(|state| state.table == table).cloned());
+    let state = match of_other_trigger {
+        Some(state) => state,
+        None => Rc::new(as_extension_owner(|| load(id, anchor, table))?),
+    };
+    if state.history != pg_sys::Oid::INVALID {
+        HISTORIES.with_borrow_mut(|known| known.insert(id, state.clone()));
     }
-    let state = Rc::new(as_extension_owner(|| load(id, table))?);
-    STATES.with_borrow_mut(|states| states.insert(id, state.clone()));
+    STATES.with_borrow_mut(|states| states.insert(number, state.clone()));
     Ok(state)
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
-    STATES.with_borrow_mut(|states| {
-        states.retain(|_, state| {
-            relation != pg_sys::Oid::INVALID && state.table != relation && state.history != relation
-        });
-    });
+    let untouched = |state: &Rc<State>| {
+        relation != pg_sys::Oid::INVALID && state.table != relation && state.history != relation
+    };
+    STATES.with_borrow_mut(|states| states.retain(|_, state| untouched(state)));
+    HISTORIES.with_borrow_mut(|known| known.retain(|_, state| untouched(state)));
 }
 
 #[derive(Deserialize)]
@@ -203,6 +261,7 @@ struct Stored {
     epoch: Option<i64>,
     newest: Option<i64>,
     horizon: Option<i64>,
+    settled: Option<i64>,
 }
 
 /// One statement, so that it is one snapshot: the latest. Names no operator by search_path.
@@ -218,10 +277,7 @@ SELECT pg_catalog.json_build_object(
                     AND NOT a.attisdropped),
          'epoch', c.last,
          'newest', n.newest,
-         'horizon', (SELECT z.horizon FROM ai._checkpoint_horizon z
-                      WHERE z.history OPERATOR(pg_catalog.=) $1 AND z.number OPERATOR(pg_catalog.=) n.newest
-                        AND z.filenode OPERATOR(pg_catalog.=) pg_catalog.pg_relation_filenode($2::pg_catalog.regclass)))
-       ::pg_catalog.text
+         'horizon', z.horizon, 'settled', z.settled)::pg_catalog.text
   FROM ai._checkpoint_history c
   JOIN pg_catalog.pg_class h ON h.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass($3)
   JOIN pg_catalog.pg_index i ON i.indrelid OPERATOR(pg_catalog.=) h.oid AND i.indisunique
@@ -229,13 +285,17 @@ SELECT pg_catalog.json_build_object(
        (SELECT pg_catalog.max(p.number) AS newest FROM ai._checkpoint_pin p
           JOIN ai._checkpoint k ON k.id OPERATOR(pg_catalog.=) p.checkpoint
          WHERE p.history OPERATOR(pg_catalog.=) $1 AND k.deleted_at IS NULL) n
+  LEFT JOIN ai._checkpoint_horizon z ON z.history OPERATOR(pg_catalog.=) $1 AND z.number OPERATOR(pg_catalog.=) n.newest
+        AND z.filenode OPERATOR(pg_catalog.=) pg_catalog.pg_relation_filenode($2::pg_catalog.regclass)
  WHERE c.id OPERATOR(pg_catalog.=) $1 AND NOT c.detached AND c.relation::pg_catalog.oid OPERATOR(pg_catalog.=) $2";
 
-fn load(id: i32, table: pg_sys::Oid) -> Result<State> {
+fn load(id: i32, anchor: i32, table: pg_sys::Oid) -> Result<State> {
     let args = [id.into(), table.into(), format!("ai.{}", history::name(id)).into()];
     let Some(text) = sql::text_latest(STATE, &args)? else {
         // Not this table's history, or detached: anybody may attach a trigger to a table of theirs.
         return Ok(State {
+            id,
+            anchor,
             table,
             history: pg_sys::Oid::INVALID,
             pinned: None,
@@ -249,7 +309,8 @@ fn load(id: i32, table: pg_sys::Oid) -> Result<State> {
         .map_err(|error| Error::new(Kind::Internal, format!("history {id} cannot be read: {error}")))?;
     let pinned = match (stored.epoch, stored.newest) {
         (Some(epoch), Some(newest)) => {
-            Some(Pinned { epoch, newest, horizon: stored.horizon.map(|horizon| horizon as u64) })
+            let number = |number: Option<i64>| number.map(|number| number as u64);
+            Some(Pinned { epoch, newest, horizon: number(stored.horizon), settled: number(stored.settled) })
         }
         _ => None,
     };
@@ -271,7 +332,16 @@ fn load(id: i32, table: pg_sys::Oid) -> Result<State> {
     let key: Vec<usize> = key_columns.iter().filter_map(|column| place(column)).collect();
     let history = pg_sys::Oid::from(stored.history);
     let names: Vec<String> = shapes.iter().map(|column| column.h.clone()).collect();
+    let key_of = |place: &usize| {
+        let (column, sql_type) = &columns[*place];
+        let (mut length, mut by_value) = (0, false);
+        // SAFETY: a look-up in the type cache.
+        unsafe { pg_sys::get_typlenbyval(*sql_type, &mut length, &mut by_value) };
+        KeyColumn { attnum: column.attnum, length: i32::from(length), by_value }
+    };
     Ok(State {
+        id,
+        anchor,
         table,
         history,
         pinned,
@@ -284,8 +354,8 @@ fn load(id: i32, table: pg_sys::Oid) -> Result<State> {
             &stored.collations,
         ),
         keep_all: keep_all(id, table, &shapes, &key_columns),
-        columns: columns.iter().map(|(column, base)| (column.attnum, *base)).collect(),
-        key,
+        columns: columns.iter().map(|(column, _)| column.attnum).collect(),
+        key: key.iter().map(key_of).collect(),
     })
 }
 
@@ -316,9 +386,7 @@ fn equality(column: &Column) -> &str {
     column.eq.as_deref().unwrap_or("OPERATOR(pg_catalog.=)")
 }
 
-/// True when a row version is certain to be younger than the newest version that is held: then what
-/// that version had under its key was kept when this row version was made.
-unsafe fn made_later(id: i32, pinned: &Pinned, tuple: pg_sys::HeapTuple) -> bool {
+unsafe fn age(id: i32, pinned: &Pinned, tuple: pg_sys::HeapTuple) -> Age {
     // SAFETY: the tuple has a heap tuple's header; of a frozen one the transaction id may be one of
     // an earlier round of the counter, so it says nothing.
     unsafe {
@@ -326,16 +394,23 @@ unsafe fn made_later(id: i32, pinned: &Pinned, tuple: pg_sys::HeapTuple) -> bool
         let frozen = pg_sys::HEAP_XMIN_FROZEN as u16;
         let xmin = (*header).t_choice.t_heap.t_xmin;
         if (*header).t_infomask & frozen == frozen || xmin < pg_sys::FirstNormalTransactionId {
-            return false;
+            return Age::Unknown;
         }
         if pg_sys::TransactionIdIsCurrentTransactionId(xmin) {
-            return made_later_here(id, pinned, header);
+            return if made_later_here(id, pinned, header) { Age::Younger } else { Age::Unknown };
         }
         // Not frozen, so at most half a round away from our own.
         let own = pg_sys::GetTopFullTransactionId().value;
         let distance = u32::from(xmin).wrapping_sub(own as u32) as i32;
         let full = own.wrapping_add_signed(i64::from(distance));
-        pinned.horizon.is_some_and(|horizon| full >= horizon)
+        if pinned.horizon.is_some_and(|horizon| full >= horizon) {
+            Age::Younger
+        } else if pinned.settled.is_some_and(|settled| full < settled) {
+            Age::Older
+        } else {
+            // Begun before the version, and maybe written after it.
+            Age::Unknown
+        }
     }
 }
 
@@ -364,16 +439,22 @@ unsafe fn value(tuple: pg_sys::HeapTuple, relation: pg_sys::Relation, attnum: i1
 }
 
 unsafe fn key(state: &State, tuple: pg_sys::HeapTuple, relation: pg_sys::Relation) -> Vec<pg_sys::Datum> {
-    let places = state.key.iter();
     // SAFETY: the caller's promise; a key is never NULL.
-    places.filter_map(|place| unsafe { value(tuple, relation, state.columns[*place].0) }).collect()
+    state.key.iter().filter_map(|column| unsafe { value(tuple, relation, column.attnum) }).collect()
 }
 
-unsafe fn keep_row(state: &State, pinned: Pinned, tuple: pg_sys::HeapTuple, relation: pg_sys::Relation) {
+/// `look`: the key may have an entry already.
+unsafe fn keep_row(
+    state: &State,
+    pinned: Pinned,
+    tuple: pg_sys::HeapTuple,
+    relation: pg_sys::Relation,
+    look: bool,
+) {
     // SAFETY: the writer was made for these columns.
     unsafe {
-        let row: Vec<Value> = state.columns.iter().map(|column| value(tuple, relation, column.0)).collect();
-        state.writer.keep_row(pinned.epoch, &key(state, tuple, relation), &row);
+        let row: Vec<Value> = state.columns.iter().map(|attnum| value(tuple, relation, *attnum)).collect();
+        state.writer.keep_row(pinned.epoch, &key(state, tuple, relation), &row, look);
     }
 }
 
@@ -389,17 +470,15 @@ unsafe fn key_changed(
     new: pg_sys::HeapTuple,
     relation: pg_sys::Relation,
 ) -> bool {
-    state.key.iter().any(|place| {
-        let (attnum, sql_type) = state.columns[*place];
+    state.key.iter().any(|column| {
         let (mut a_null, mut b_null) = (false, false);
-        let (mut length, mut by_value) = (0, false);
+        let attnum = i32::from(column.attnum);
         // SAFETY: both tuples have the relation's shape; a key is never NULL.
         unsafe {
-            pg_sys::get_typlenbyval(sql_type, &mut length, &mut by_value);
             let descriptor = (*relation).rd_att;
-            let a = pg_sys::SPI_getbinval(old, descriptor, i32::from(attnum), &mut a_null);
-            let b = pg_sys::SPI_getbinval(new, descriptor, i32::from(attnum), &mut b_null);
-            !datum_image_eq(a, b, by_value, i32::from(length))
+            let a = pg_sys::SPI_getbinval(old, descriptor, attnum, &mut a_null);
+            let b = pg_sys::SPI_getbinval(new, descriptor, attnum, &mut b_null);
+            !datum_image_eq(a, b, column.by_value, column.length)
         }
     })
 }

@@ -1,12 +1,13 @@
 //! Garbage collection: checkpoints that are over go, then the entries that no version needs. All of
-//! it is DELETEs, so a reader's snapshot goes on seeing what it saw, and a collection that was
+//! it is DELETEs, so a reader's snapshot goes on seeing what it saw. What is left to do is a version
+//! that no checkpoint holds, which goes together with what only it needed: a collection that was
 //! killed is begun again.
 
 use pgrx::datum::Interval;
 
 use super::history::{self, History};
 use crate::error::Result;
-use crate::store::sql;
+use crate::store::{locks, sql};
 
 /// What a collection freed, or would free, of one table.
 #[derive(Debug)]
@@ -20,6 +21,11 @@ pub struct Freed {
 /// Checkpoints that are over since `$1`: deleted or expired.
 const OVER: &str = "coalesce(least(c.deleted_at, c.expires_at), c.deleted_at) <= clock_timestamp() - $1";
 
+/// A version that no checkpoint holds any more, or a detached history of nothing.
+const UNSWEPT: &str = "(EXISTS (SELECT FROM ai._checkpoint_version v WHERE v.history = h.id AND NOT EXISTS
+                    (SELECT FROM ai._checkpoint_pin q WHERE q.history = v.history AND q.number = v.number))
+            OR h.detached AND NOT EXISTS (SELECT FROM ai._checkpoint_pin q WHERE q.history = h.id))";
+
 /// Histories with something to collect, with the number of checkpoints that are over.
 pub fn candidates(min_age: Interval) -> Result<Vec<(i32, i64)>> {
     sql::query(
@@ -27,11 +33,21 @@ pub fn candidates(min_age: Interval) -> Result<Vec<(i32, i64)>> {
             "SELECT h.id, count(DISTINCT c.id) FROM ai._checkpoint_history h
                LEFT JOIN ai._checkpoint_pin p ON p.history = h.id
                LEFT JOIN ai._checkpoint c ON c.id = p.checkpoint AND {OVER}
-              GROUP BY h.id HAVING h.sweep OR count(c.id) > 0 ORDER BY h.id"
+              GROUP BY h.id HAVING count(c.id) > 0 OR {UNSWEPT} ORDER BY h.id"
         ),
         &[min_age.into()],
         |row| Ok((row.value(1)?, row.value(2)?)),
     )
+}
+
+/// The history, which nobody else removes until the end of the transaction; None when it is gone.
+pub fn hold(id: i32) -> Result<Option<History>> {
+    let there = sql::query_one(
+        "SELECT true FROM ai._checkpoint_history WHERE id = $1 FOR KEY SHARE",
+        &[id.into()],
+        |row| row.value::<bool>(1),
+    )?;
+    if there.is_some() { history::load(id) } else { Ok(None) }
 }
 
 /// What collecting a history would free.
@@ -55,7 +71,6 @@ pub fn estimate(history: &History, checkpoints: i64, min_age: Interval) -> Resul
 }
 
 /// The first step: rows of checkpoints that are over go, unless somebody is using them right now.
-/// Their histories are marked, so that the second step is not forgotten.
 pub fn remove_checkpoints(min_age: Interval, histories: &[i32]) -> Result<()> {
     sql::query(
         &format!(
@@ -68,18 +83,12 @@ pub fn remove_checkpoints(min_age: Interval, histories: &[i32]) -> Result<()> {
     )?
     .into_iter()
     .try_for_each(|id| {
-        sql::execute(
-            "UPDATE ai._checkpoint_history h SET sweep = true
-               FROM ai._checkpoint_pin p WHERE p.checkpoint = $1 AND h.id = p.history AND NOT h.sweep",
-            &[id.into()],
-        )?;
-        sql::execute("DELETE FROM ai._checkpoint WHERE id = $1", &[id.into()])?;
-        Ok(())
+        sql::execute("DELETE FROM ai._checkpoint WHERE id = $1", &[id.into()]).map(|_| ())
     })
 }
 
 /// The second step, for one history: versions without checkpoints go, and entries that no version
-/// reads. Returns rows and bytes that were freed; a history of nothing is dropped.
+/// reads. Returns rows and bytes that were freed.
 pub fn sweep(history: &History) -> Result<(i64, i64)> {
     // Writers that have not heard yet only keep too much.
     history::invalidate(history.oid);
@@ -102,16 +111,36 @@ pub fn sweep(history: &History) -> Result<(i64, i64)> {
         |row| Ok((row.value(1)?, row.value(2)?)),
     )?
     .unwrap_or_default();
-    sql::execute("UPDATE ai._checkpoint_history SET sweep = false WHERE id = $1", &[history.id.into()])?;
-    let over = sql::execute(
-        "DELETE FROM ai._checkpoint_history h
-          WHERE h.id = $1 AND h.detached AND NOT EXISTS (SELECT FROM ai._checkpoint_pin p WHERE p.history = h.id)",
+    remove_history(history)?;
+    Ok(freed)
+}
+
+/// The end of a history of nothing. A dropped table is gone for older snapshots too: for a dump that
+/// has begun, or a reader in a REPEATABLE READ transaction. So the history is marked first, and
+/// goes in a later collection, once every snapshot is younger than the mark and nobody reads it.
+fn remove_history(history: &History) -> Result<()> {
+    let marked = sql::execute(
+        "UPDATE ai._checkpoint_history h SET over = true
+          WHERE h.id = $1 AND h.detached AND NOT h.over
+            AND NOT EXISTS (SELECT FROM ai._checkpoint_pin p WHERE p.history = h.id)",
         &[history.id.into()],
     )?;
-    if over > 0 {
+    if marked > 0 {
+        return Ok(());
+    }
+    let seen_by_all = sql::query_one(
+        "SELECT h.over AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity s
+                                        WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
+                                          AND age(s.backend_xmin) >= age(h.xmin))
+           FROM ai._checkpoint_history h WHERE h.id = $1 FOR UPDATE SKIP LOCKED",
+        &[history.id.into()],
+        |row| row.value::<bool>(1),
+    )?;
+    if seen_by_all == Some(true) && locks::try_table(history.oid) {
+        sql::execute("DELETE FROM ai._checkpoint_history WHERE id = $1", &[history.id.into()])?;
         sql::execute_once(&format!("DROP TABLE {}", history.ident))?;
     }
-    Ok(freed)
+    Ok(())
 }
 
 /// Places of entries that no version of `needed` reads: an entry serves the versions after the
@@ -132,9 +161,11 @@ fn unneeded(history: &History, needed: &str) -> String {
 /// Seconds until the next checkpoint is over or something is left to sweep; None: nothing is planned.
 pub fn due() -> Result<Option<f64>> {
     let found = sql::query_one(
-        "SELECT CASE WHEN EXISTS (SELECT FROM ai._checkpoint_history WHERE sweep) THEN 0
-                     ELSE (SELECT extract(epoch FROM min(least(c.deleted_at, c.expires_at)) - clock_timestamp())::float8
-                             FROM ai._checkpoint c) END",
+        &format!(
+            "SELECT CASE WHEN EXISTS (SELECT FROM ai._checkpoint_history h WHERE {UNSWEPT}) THEN 0
+                         ELSE (SELECT extract(epoch FROM min(least(c.deleted_at, c.expires_at)) - clock_timestamp())::float8
+                                 FROM ai._checkpoint c) END"
+        ),
         &[],
         |row| row.get::<f64>(1),
     )?;

@@ -20,6 +20,17 @@ pub unsafe fn altered(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     pg_sys::Datum::null()
 }
 
+/// Before a table is rewritten: no row trigger sees what happens to the values.
+///
+/// # Safety
+/// As `altered`.
+pub unsafe fn rewritten(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the caller's promise.
+    unsafe { require_event(fcinfo) };
+    raise(refuse_rewrite());
+    pg_sys::Datum::null()
+}
+
 /// After a command that dropped something.
 ///
 /// # Safety
@@ -54,12 +65,34 @@ fn concerns_tables() -> Result<bool> {
 }
 
 fn follow(dropped: bool) -> Result<()> {
-    // The extension itself may be going.
+    if is_there()? { as_extension_owner(|| history::follow_commands(dropped)) } else { Ok(()) }
+}
+
+/// The extension itself may be going.
+fn is_there() -> Result<bool> {
     let there = sql::query_one("SELECT to_regclass('ai._checkpoint_pin') IS NOT NULL", &[], |row| {
         row.value::<bool>(1)
     })?;
-    if there != Some(true) {
-        return Ok(());
+    Ok(there == Some(true))
+}
+
+/// Refuses a rewrite that gives columns of a version other values: by ALTER COLUMN … TYPE, also to
+/// another dimension or to the same type by way of an expression, and by SET EXPRESSION of a
+/// generated column. A new column, another access method or tablespace leave values alone.
+fn refuse_rewrite() -> Result<()> {
+    // The reasons of `event_trigger.h`: AT_REWRITE_DEFAULT_VAL and AT_REWRITE_COLUMN_REWRITE. The
+    // former stands for a new column, and from PostgreSQL 17 on for another expression as well.
+    let found = sql::query_one(
+        "SELECT r.relation, r.reason & 4 <> 0
+                OR r.reason & 2 <> 0 AND current_setting('server_version_num')::int4 >= 170000 AND EXISTS
+                   (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = r.relation AND a.attgenerated = 's')
+           FROM (SELECT pg_catalog.pg_event_trigger_table_rewrite_oid() AS relation,
+                        pg_catalog.pg_event_trigger_table_rewrite_reason() AS reason) r",
+        &[],
+        |row| Ok((row.value::<pg_sys::Oid>(1)?, row.value::<bool>(2)?)),
+    )?;
+    match found {
+        Some((relation, true)) if is_there()? => as_extension_owner(|| history::refuse_rewrite(relation)),
+        _ => Ok(()),
     }
-    as_extension_owner(|| history::follow_commands(dropped))
 }

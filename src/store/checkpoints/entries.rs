@@ -56,15 +56,16 @@ impl Writer {
         Writer { history, index, columns, probes }
     }
 
-    /// Keeps a row under its key, unless the key has an entry of the epoch.
+    /// Keeps a row under its key, unless the key has an entry of the epoch. Without `look` it is known
+    /// to have none.
     ///
     /// # Safety
     /// Values are in the order and of the types of the writer's columns.
-    pub unsafe fn keep_row(&self, epoch: i64, key: &[pg_sys::Datum], row: &[Value]) {
+    pub unsafe fn keep_row(&self, epoch: i64, key: &[pg_sys::Datum], row: &[Value], look: bool) {
         let values: Vec<(pg_sys::AttrNumber, Value)> =
             self.columns.iter().copied().zip(row.iter().copied()).collect();
         // SAFETY: the caller's promise.
-        unsafe { self.keep(epoch, true, key, &values) };
+        unsafe { self.keep(epoch, true, key, &values, look) };
     }
 
     /// Keeps that there was no row of this key, unless the key has an entry of the epoch.
@@ -75,7 +76,7 @@ impl Writer {
         let values: Vec<(pg_sys::AttrNumber, Value)> =
             self.probes.iter().zip(key).map(|(probe, value)| (probe.attnum, Some(*value))).collect();
         // SAFETY: the caller's promise.
-        unsafe { self.keep(epoch, false, key, &values) };
+        unsafe { self.keep(epoch, false, key, &values, true) };
     }
 
     unsafe fn keep(
@@ -84,12 +85,13 @@ impl Writer {
         present: bool,
         key: &[pg_sys::Datum],
         values: &[(pg_sys::AttrNumber, Value)],
+        look: bool,
     ) {
         // SAFETY: the history is there as long as its state is cached; its lock is kept to the end of
         // the transaction. Tuples are formed by its own descriptor.
         unsafe {
             let relation = pg_sys::table_open(self.history, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
-            if !self.is_there(relation, epoch, key) {
+            if !(look && self.is_there(relation, epoch, key)) {
                 let width = (*(*relation).rd_att).natts as usize;
                 let mut datums = vec![pg_sys::Datum::from(0); width];
                 let mut nulls = vec![true; width];

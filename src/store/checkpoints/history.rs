@@ -1,5 +1,7 @@
 //! A table's history: the table of old rows, its row in the catalog, and the triggers that feed it.
 
+use std::collections::HashMap;
+
 use pgrx::{JsonB, pg_sys};
 
 use super::shape::{self, Column};
@@ -83,6 +85,21 @@ pub fn load(id: i32) -> Result<Option<History>> {
     )?
     .flatten();
     let Some(oid) = oid else { return Ok(None) };
+    let types: HashMap<String, String> = sql::query(
+        "SELECT attname::pg_catalog.text, pg_catalog.format_type(atttypid, -1) FROM pg_catalog.pg_attribute
+          WHERE attrelid OPERATOR(pg_catalog.=) $1 AND attnum OPERATOR(pg_catalog.>) 0::pg_catalog.int2
+            AND NOT attisdropped",
+        &[oid.into()],
+        |row| Ok((row.value(1)?, row.value(2)?)),
+    )?
+    .into_iter()
+    .collect();
+    for column in &mut stored.columns {
+        // A type may have been renamed, or have got another schema.
+        if let Some(now) = types.get(&column.h) {
+            column.type_sql.clone_from(now);
+        }
+    }
     let relation = if stored.detached { None } else { relation_of(stored.relation)? };
     if let Some(relation) = &relation
         && relation.oid != stored.numbered_in
@@ -296,7 +313,7 @@ pub fn follow_commands(dropped: bool) -> Result<()> {
             None if pinned => return Err(still_read(&history.table, "be dropped")),
             None => {
                 sql::execute(
-                    "UPDATE ai._checkpoint_history SET detached = true, sweep = true WHERE id = $1",
+                    "UPDATE ai._checkpoint_history SET detached = true WHERE id = $1",
                     &[id.into()],
                 )?;
             }
@@ -317,6 +334,16 @@ pub fn follow_commands(dropped: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A rewrite gives columns of the table other values.
+pub fn refuse_rewrite(relation: pg_sys::Oid) -> Result<()> {
+    match attached_to(relation)? {
+        Some(history) if super::versions::is_pinned(history.id)? => {
+            Err(still_read(&history.table, "have its columns rewritten"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a live checkpoint needs of its table.
@@ -340,7 +367,7 @@ fn check(history: &History, relation: &Relation, now: &[Column], dropped: bool) 
     }
     // A restore from a dump makes the triggers one by one, so their absence counts after a DROP alone.
     let (there, disabled, permanent): (i64, bool, bool) = sql::query_one(
-        "SELECT count(t.oid), coalesce(bool_or(t.tgenabled IN ('D', 'R')), false), bool_and(c.relpersistence = 'p')
+        "SELECT count(t.oid), coalesce(bool_or(t.tgenabled <> 'A'), false), bool_and(c.relpersistence = 'p')
            FROM pg_catalog.pg_class c
            LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid
                 AND t.tgname IN ('_checkpoint_lock', '_checkpoint_row', '_checkpoint_truncate')
@@ -376,14 +403,15 @@ fn changed(relation: &Relation, column: &str) -> Error {
 /// The triggers that feed history `id`. They fire in every session, replication's included.
 fn create_triggers(id: i32, anchor: i32, relation: &Relation) -> Result<()> {
     drop_triggers(relation)?;
-    for (name, statement) in [
-        ("_checkpoint_lock", "BEFORE INSERT OR UPDATE OR DELETE ON {} FOR EACH STATEMENT"),
-        ("_checkpoint_row", "AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW"),
-        ("_checkpoint_truncate", "BEFORE TRUNCATE ON {} FOR EACH STATEMENT"),
+    let condition = format!("FOR EACH ROW WHEN (ai._checkpoint_live({id}, {anchor}))");
+    for (name, event, each) in [
+        ("_checkpoint_lock", "BEFORE INSERT OR UPDATE OR DELETE", "FOR EACH STATEMENT"),
+        ("_checkpoint_row", "AFTER INSERT OR UPDATE OR DELETE", condition.as_str()),
+        ("_checkpoint_truncate", "BEFORE TRUNCATE", "FOR EACH STATEMENT"),
     ] {
-        let place = statement.replace("{}", &relation.ident.to_string());
         sql::execute_once(&format!(
-            "CREATE TRIGGER {name} {place} EXECUTE FUNCTION ai.{name}('{id}', '{anchor}')"
+            "CREATE TRIGGER {name} {event} ON {} {each} EXECUTE FUNCTION ai.{name}('{id}', '{anchor}')",
+            relation.ident
         ))?;
         sql::execute_once(&format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {name}", relation.ident))?;
     }

@@ -13,6 +13,9 @@ pub struct Policy {
     pub keep_for: Option<Interval>,
 }
 
+/// How long a policy waits after an error.
+const RETRY: &str = "interval '5 seconds'";
+
 /// Rows changed since the statistics were reset. Counted by PostgreSQL anyway, so writers pay nothing
 /// for it; a crash sets it back to zero.
 const CHANGES: &str =
@@ -58,10 +61,13 @@ pub fn remove(relation: pg_sys::Oid) -> Result<bool> {
         > 0)
 }
 
-/// When each policy wants its next checkpoint.
+/// When each policy wants its next checkpoint. A last time in the future means that the clock was set
+/// back: then one checkpoint too many is better than none for as long as it was.
 fn next_at() -> String {
     format!(
-        "greatest(p.retry_at, CASE WHEN {CHANGES} >= coalesce(CASE WHEN {CHANGES} < p.last_changes THEN 0 ELSE p.last_changes END, 0)
+        "greatest(CASE WHEN p.retry_at <= clock_timestamp() + {RETRY} THEN p.retry_at END,
+                  CASE WHEN p.last_at > clock_timestamp() THEN '-infinity'::timestamptz
+                       WHEN {CHANGES} >= coalesce(CASE WHEN {CHANGES} < p.last_changes THEN 0 ELSE p.last_changes END, 0)
                                         + p.every_changes THEN p.last_at ELSE p.last_at + p.every END)"
     )
 }
@@ -70,7 +76,8 @@ fn next_at() -> String {
 pub fn due() -> Result<Option<f64>> {
     let found = sql::query_one(
         &format!(
-            "SELECT extract(epoch FROM min(CASE WHEN n.at IS NOT NULL THEN n.at END) - clock_timestamp())::float8
+            "SELECT CASE WHEN min(n.at) <= clock_timestamp() THEN 0
+                         ELSE extract(epoch FROM min(n.at) - clock_timestamp())::float8 END
                FROM (SELECT {} AS at FROM ai._checkpoint_policy p) n",
             next_at()
         ),
@@ -115,8 +122,10 @@ pub fn succeeded(relation: pg_sys::Oid) -> Result<()> {
 /// It could not be made: tried again in a while.
 pub fn failed(relation: pg_sys::Oid, error: &str) -> Result<()> {
     sql::execute(
-        "UPDATE ai._checkpoint_policy SET retry_at = clock_timestamp() + interval '5 seconds', last_error = $2
-          WHERE relation = $1::regclass",
+        &format!(
+            "UPDATE ai._checkpoint_policy SET retry_at = clock_timestamp() + {RETRY}, last_error = $2
+              WHERE relation = $1::regclass"
+        ),
         &[relation.into(), error.into()],
     )?;
     Ok(())

@@ -31,6 +31,11 @@ impl Version {
 
     /// The rows of the version, columns under the history's names.
     pub fn query(&self) -> String {
+        self.query_where("")
+    }
+
+    /// `live` is one more condition for live rows.
+    fn query_where(&self, live: &str) -> String {
         let history = &self.history.ident;
         let epoch = self.number;
         let kept = format!(
@@ -43,7 +48,7 @@ impl Version {
             None => kept,
             Some(relation) => format!(
                 "SELECT {} FROM ONLY {} t
-                  WHERE NOT EXISTS (SELECT FROM {history} h WHERE {} AND h.epoch OPERATOR(pg_catalog.>=) {epoch})
+                  WHERE NOT EXISTS (SELECT FROM {history} h WHERE {} AND h.epoch OPERATOR(pg_catalog.>=) {epoch}) {live}
                  UNION ALL {kept}",
                 self.live_list(),
                 relation.ident,
@@ -101,18 +106,30 @@ pub fn as_row_type(version: &Version, row_type: pgrx::pg_sys::Oid) -> Result<Str
     Ok(format!("SELECT {} FROM ({}) q", list.join(", "), version.query()))
 }
 
-/// The version's rows under the names of the table's columns.
-pub fn as_table(version: &Version) -> String {
+/// Makes a view over a version. It refuses to be read once the checkpoint is gone, and leaves the
+/// live rows alone once the history stands for itself.
+pub fn create_view(version: &Version, view: &Ident, id: pgrx::Uuid) -> Result<()> {
     let list = version.list(|column| format!("q.{} AS {}", column.h, column.ident()));
-    format!("SELECT {list} FROM ({}) q", version.query())
+    let rows = version.query_where(&format!("AND ai._checkpoint_attached({})", version.history.id));
+    sql::execute_once(&format!(
+        "CREATE VIEW {view} AS SELECT {list} FROM ({rows}) q WHERE ai._checkpoint_readable('{id}'::uuid)"
+    ))
 }
 
-/// Makes a view over a version. It refuses to be read once the checkpoint is gone.
-pub fn create_view(version: &Version, view: &Ident, id: pgrx::Uuid) -> Result<()> {
-    sql::execute_once(&format!(
-        "CREATE VIEW {view} AS {} WHERE ai._checkpoint_readable('{id}'::uuid)",
-        as_table(version)
-    ))
+/// True when the query that has called us sees the history as attached to its table.
+pub fn attached_for_caller(history: i32) -> Result<bool> {
+    sql::exists_for_caller(
+        "SELECT FROM ai._checkpoint_history h WHERE h.id OPERATOR(pg_catalog.=) $1 AND NOT h.detached",
+        &[history.into()],
+    )
+}
+
+/// True when the query that has called us sees the checkpoint.
+pub fn there_for_caller(id: pgrx::Uuid) -> Result<bool> {
+    sql::exists_for_caller(
+        "SELECT FROM ai._checkpoint c WHERE c.id OPERATOR(pg_catalog.=) $1 AND c.deleted_at IS NULL",
+        &[id.into()],
+    )
 }
 
 /// Rows and bytes that a history holds for a version and those after it.

@@ -6,6 +6,7 @@ use super::capture;
 use super::history::{self, History};
 use super::shape::Column;
 use crate::error::{Error, Kind, Result};
+use crate::store::catalog::Relation;
 use crate::store::locks::{self, Lock, Mode};
 use crate::store::sql;
 
@@ -24,9 +25,9 @@ pub fn unlock(anchor: i32) {
     locks::release_in_transaction(anchor, Lock::Checkpoint, Mode::Exclusive);
 }
 
-/// Of a table that has no history yet: keeps writers and other first checkpoints out.
-pub fn lock_table(relation: &crate::store::catalog::Relation) -> Result<()> {
-    sql::execute_once(&format!("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE", relation.ident))
+/// Locks a table itself: in SHARE ROW EXCLUSIVE mode writers are kept out, and first checkpoints.
+pub fn lock_table(relation: &Relation, mode: &str) -> Result<()> {
+    sql::execute_once(&format!("LOCK TABLE ONLY {} IN {mode} MODE", relation.ident))
 }
 
 /// Makes the next version of a history, with every column that it has now. The caller holds the
@@ -48,8 +49,9 @@ pub fn make(history: &History) -> Result<i64> {
     // SAFETY: reads the counter of transaction ids.
     let horizon = unsafe { pg_sys::ReadNextFullTransactionId() }.value;
     sql::execute(
-        "INSERT INTO ai._checkpoint_horizon (history, number, horizon, filenode)
-         VALUES ($1, $2, $3, pg_catalog.pg_relation_filenode($4::regclass))",
+        "INSERT INTO ai._checkpoint_horizon (history, number, horizon, settled, filenode)
+         VALUES ($1, $2, $3, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::int8,
+                 pg_catalog.pg_relation_filenode($4::regclass))",
         &[history.id.into(), number.into(), (horizon as i64).into(), relation.oid.into()],
     )?;
     history::invalidate(history.oid);
@@ -104,10 +106,7 @@ pub fn detach(history: &History) -> Result<i64> {
             &[history.id.into()],
         )?;
     }
-    sql::execute(
-        "UPDATE ai._checkpoint_history SET detached = true, sweep = true WHERE id = $1",
-        &[history.id.into()],
-    )?;
+    sql::execute("UPDATE ai._checkpoint_history SET detached = true WHERE id = $1", &[history.id.into()])?;
     history::invalidate(history.oid);
     Ok(kept as i64)
 }

@@ -428,7 +428,7 @@ fn run(seed: u64, steps: usize) {
     history
         .scene
         .db
-        .batch("select ai.delete_checkpoint(id) from ai.checkpoints; select * from ai.gc_checkpoints();");
+        .batch("select ai.delete_checkpoint(id) from ai.checkpoints; select * from ai.gc_checkpoints(); select * from ai.gc_checkpoints();");
     let sql = "select count(*) from pg_class where relname ~ '^_checkpoint_history_[0-9]+$' and relkind = 'r'
                   and oid <> (select coalesce(max(to_regclass('ai._checkpoint_history_' || id)::oid), 0::oid)
                                 from ai._checkpoint_history where not detached)";

@@ -2,31 +2,10 @@
 
 use std::time::Duration;
 
-use autovector_cluster_tests::{Scene, Settings, Sql, wait::holds_for};
+use autovector_cluster_tests::{Sql, wait::holds_for, wait_until};
 use postgres::Client;
 
-/// A table with a key, a text and some rows, and a checkpoint of it called `one`.
-fn scene() -> Scene {
-    let mut scene = Scene::with(Settings::default().set("autovector.naptime", "1h"));
-    scene.db.batch(
-        "create table t (id int primary key, v text); insert into t select i, 'v' || i from generate_series(1, 100) i;
-         select ai.create_checkpoint('public.t', 'one')",
-    );
-    scene
-}
-
-/// Everything of a set of rows that can be compared.
-fn rows(db: &mut Client, from: &str) -> Vec<String> {
-    db.all(&format!("select r::text from {from} r order by id"), &[])
-}
-
-fn version(db: &mut Client, name: &str) -> Vec<String> {
-    rows(db, &format!("ai.read_checkpoint('{name}', null::t)"))
-}
-
-fn create(db: &mut Client, name: &str) {
-    db.batch(&format!("select ai.create_checkpoint('public.t', '{name}')"));
-}
+use crate::stage::{PATIENCE, create, rows, scene, version};
 
 /// Fear: names are not what one expects: empty, doubled, of several tables.
 #[test]
@@ -50,8 +29,7 @@ fn names_are_unique_among_live_checkpoints_of_a_table() {
     scene.finish();
 }
 
-/// Fear: expiry follows a clock that jumps, a refresh moves the version, or an expired checkpoint
-/// comes to life again.
+/// Fear: a refresh moves the version, or an expired checkpoint comes to life again.
 #[test]
 fn lifetimes_are_kept_and_move_nothing_else() {
     let mut scene = scene();
@@ -67,10 +45,6 @@ fn lifetimes_are_kept_and_move_nothing_else() {
     assert_eq!(version(db, &source.to_string()), one);
     db.batch("select ai.refresh_checkpoint('one', null)");
     assert!(db.one::<bool>("select expires_at is null from ai.checkpoints where name = 'one'", &[]));
-    // As if the clock had been set back after the checkpoint was made: it lasts longer, no more.
-    db.batch("update ai._checkpoint set created_at = created_at + '1 day', expires_at = clock_timestamp() + '1 day' where name = 'one'");
-    db.batch("select * from ai.gc_checkpoints()");
-    assert_eq!(version(db, "one"), one);
     db.batch("select ai.refresh_checkpoint('one', '1 microsecond')");
     for call in [
         "ai.refresh_checkpoint('one', '1 hour')",
@@ -89,6 +63,67 @@ fn lifetimes_are_kept_and_move_nothing_else() {
     // The version lives on in the one that was made of it.
     db.batch("select * from ai.gc_checkpoints()");
     assert_eq!(version(db, "copy"), one);
+    scene.finish();
+}
+
+/// Moves everything that was written down by this span, as if the clock had been set back by it.
+fn set_clock_back(db: &mut Client, span: &str) {
+    db.batch(&format!(
+        "update ai._checkpoint set created_at = created_at + '{span}'::interval, expires_at = expires_at + '{span}'::interval,
+                deleted_at = deleted_at + '{span}'::interval, verified_at = verified_at + '{span}'::interval;
+         update ai._checkpoint_version set created_at = created_at + '{span}'::interval;
+         update ai._checkpoint_policy set last_at = last_at + '{span}'::interval, retry_at = retry_at + '{span}'::interval"
+    ));
+}
+
+/// Fear: a clock that is set back frees what is live, brings back what was deleted, mixes up the order
+/// of versions, or stops a policy; or what has expired for good is never freed.
+#[test]
+fn a_clock_that_is_set_back_harms_nothing() {
+    let mut scene = scene();
+    let db = &mut scene.db;
+    let one = rows(db, "t");
+    db.batch("select ai.refresh_checkpoint('one', '1 hour'); update t set v = 'two' where id <= 50");
+    create(db, "two");
+    let two = rows(db, "t");
+    db.batch("update t set v = 'three' where id <= 20");
+    create(db, "gone");
+    db.batch("select ai.delete_checkpoint('gone'); update t set v = 'four' where id <= 10");
+    set_clock_back(db, "1 day");
+    db.batch("select * from ai.gc_checkpoints()");
+    assert_eq!((version(db, "one"), version(db, "two")), (one.clone(), two.clone()));
+    assert!(!db.one::<bool>("select ai.delete_checkpoint('gone')", &[]), "deleted is deleted");
+    // Made at an hour before that of the others, and newer all the same.
+    create(db, "gone");
+    let three = rows(db, "t");
+    db.batch("update t set v = 'five'; select ai.restore_checkpoint('one')");
+    assert_eq!(rows(db, "t"), one);
+    assert_eq!((version(db, "two"), version(db, "gone")), (two.clone(), three.clone()));
+    assert!(db.one::<bool>(
+        "select ai.refresh_checkpoint('two', '1 hour') between now() and now() + '1 hour 1 minute'",
+        &[]
+    ));
+    // The clock is right again, and two days have passed.
+    set_clock_back(db, "-3 days");
+    assert_eq!(db.error_of("select ai.verify_checkpoint('one')").code().code(), "55000");
+    db.batch("select * from ai.gc_checkpoints()");
+    assert_eq!(version(db, "gone"), three);
+    assert_eq!(
+        db.one::<i64>("select count(*) from ai._checkpoint", &[]),
+        2,
+        "and the one before the restore"
+    );
+    // A policy whose last time lies in the future is due.
+    scene.cluster.set("autovector.naptime", "100ms");
+    scene.cluster.restart();
+    scene.db = scene.cluster.connect("postgres");
+    let db = &mut scene.db;
+    db.batch("select ai.set_checkpoint_policy('t', every => '1 hour')");
+    set_clock_back(db, "1 day");
+    wait_until("the policy makes a checkpoint", PATIENCE, || {
+        db.one::<i64>("select count(*) from ai._checkpoint where kind = 'policy'", &[]) == 1
+    });
+    assert!(db.one::<bool>("select last_at <= clock_timestamp() from ai._checkpoint_policy", &[]));
     scene.finish();
 }
 

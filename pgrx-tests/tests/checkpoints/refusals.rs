@@ -87,6 +87,15 @@ fn wrong_arguments_are_refused() {
     refused(&mut scene, "ai.create_checkpoint('dosc')", "42704", "dosc");
     refused(&mut scene, "ai.create_checkpoint('public.nothing')", "42704", "nothing");
     refused(&mut scene, "ai.create_checkpoint(null)", "22023", "null");
+    refused(&mut scene, "ai.create_checkpoint(null::int4)", "22023", "null");
+    for call in [
+        "create_checkpoint(4711)",
+        "list_checkpoints(4711)",
+        "detach_checkpoints(4711)",
+        "set_checkpoint_policy(4711, every => '1 day')",
+    ] {
+        refused(&mut scene, &format!("ai.{call}"), "42704", "4711");
+    }
     refused(&mut scene, "ai.list_checkpoints('dosc')", "42704", "dosc");
     refused(&mut scene, "ai.create_checkpoint_set(array[]::text[])", "22023", "target");
     refused(&mut scene, "ai.create_checkpoint_set(array['docs', null])", "22023", "null");

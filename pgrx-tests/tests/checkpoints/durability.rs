@@ -8,7 +8,7 @@ use std::{
 use autovector_cluster_tests::{Cluster, Scene, Settings, Spec, Sql, StopMode, paths, process, wait_until};
 use postgres::Client;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::stage::{PATIENCE, quiet};
 
 fn run(cluster: &Cluster, program: &str, arguments: &[&str]) {
     let output = Command::new(paths::program(program))
@@ -32,7 +32,11 @@ fn version(db: &mut Client, name: &str) -> Vec<String> {
 /// A table that has been changed after its checkpoint, with a dropped column before the others, and a
 /// second version.
 fn scene() -> (Scene, Vec<String>, Vec<String>) {
-    let mut scene = Scene::with(Settings::default().set("autovector.naptime", "1h"));
+    scene_with(quiet())
+}
+
+fn scene_with(settings: Settings) -> (Scene, Vec<String>, Vec<String>) {
+    let mut scene = Scene::with(settings);
     let db = &mut scene.db;
     db.batch(
         "create table t (gone int, id int primary key, v text); alter table t drop column gone;
@@ -158,6 +162,104 @@ fn a_killed_worker_moves_no_version() {
     }
     scene.settle("docs");
     assert_eq!(scene.db.one::<String>(read, &[]), one);
+    scene.cluster.wait_until_ready();
+    scene.finish();
+}
+
+/// Fear: a backup that has begun fails, or misses rows, because a collection freed them meanwhile.
+#[test]
+fn a_running_backup_keeps_what_it_reads() {
+    let (mut scene, one, two) = scene();
+    scene.db.batch(
+        "drop view seen; select ai.detach_checkpoints('t'); select ai.create_checkpoint('t', 'three')",
+    );
+    let three = rows(&mut scene.db, "t");
+    scene.db.batch("update t set v = 'last'");
+    // What pg_dump does first, held so that the rest comes after the collection.
+    let mut dump = scene.cluster.connect("postgres");
+    dump.batch("begin isolation level repeatable read");
+    let snapshot: String = dump.one("select pg_export_snapshot()", &[]);
+    scene.db.batch("select ai.delete_checkpoint(id) from ai.checkpoints");
+    for _ in 0..3 {
+        scene.db.batch("select * from ai.gc_checkpoints()");
+    }
+    assert_eq!(scene.count("select count(*) from ai._checkpoint_pin"), 0, "collected it is");
+    let file = scene.cluster.directory().join("dump").display().to_string();
+    run(&scene.cluster, "pg_dump", &["-Fc", "--snapshot", &snapshot, "-f", &file, "postgres"]);
+    let mut db = scene.cluster.create_database("restored");
+    run(&scene.cluster, "pg_restore", &["--exit-on-error", "-d", "restored", &file]);
+    assert_eq!((version(&mut db, "one"), version(&mut db, "two")), (one, two));
+    assert_eq!(version(&mut db, "three"), three);
+    // When the backup is over nothing is kept for it.
+    dump.batch("commit");
+    scene.db.batch("select * from ai.gc_checkpoints()");
+    assert_eq!(
+        scene.count("select count(*) from pg_class where oid = to_regclass('ai._checkpoint_history_1')"),
+        0
+    );
+    assert_eq!(scene.count("select count(*) from ai._checkpoint_history_2"), 0);
+    scene.finish();
+}
+
+/// Fear: a backup of our own that empties the table takes the versions along.
+#[test]
+fn a_backup_that_empties_the_table_moves_no_version() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = quiet().set("autovector.backup_directory", &directory.path().display().to_string());
+    let mut scene = Scene::with(settings);
+    let db = &mut scene.db;
+    db.batch(
+        "create table t (id bigint primary key, embedding vector(2));
+         insert into t select i, array[i, -i]::float4[]::vector from generate_series(1, 100) i;
+         select ai.create_checkpoint('t', 'one'); update t set embedding = '[0,0]' where id <= 10",
+    );
+    let one = version(db, "one");
+    let live = rows(db, "t");
+    let backup: String = db.one(
+        "select ai.backup_vector_tables(tables => array['t'], truncate_vector_tables => true) ->> 'backup'",
+        &[],
+    );
+    assert_eq!(db.one::<i64>("select count(*) from t", &[]), 0);
+    assert_eq!(version(db, "one"), one);
+    db.batch(&format!("select ai.restore_vector_tables('{backup}', 'replace')"));
+    assert_eq!(rows(db, "t"), live);
+    assert_eq!(version(db, "one"), one);
+    db.batch("select ai.restore_checkpoint('one')");
+    assert_eq!(rows(db, "t"), one);
+    scene.finish();
+}
+
+/// Fear: a collector that is killed leaves what is never collected, or frees too much when it is begun
+/// again.
+#[test]
+fn a_killed_collector_is_begun_again() {
+    let (mut scene, one, two) = scene_with(Settings::default().set("autovector.naptime", "100ms"));
+    for pattern in ["terminated by signal 9", "failpoint"] {
+        scene.cluster.expect_in_log(pattern);
+    }
+    let kept = "select count(*) from ai._checkpoint_history_1";
+    scene.db.batch("select ai.create_checkpoint('t', 'three'); update t set v = 'three'");
+    for (place, name) in [("checkpoint_sweep", "three"), ("checkpoint_sweep_commits", "two")] {
+        let before = scene.count(kept);
+        let armed = scene.cluster.data_directory().join("autovector.failpoints");
+        std::fs::write(&armed, format!("{place}=kill")).expect("the data directory can be written");
+        scene.db.batch(&format!("select ai.delete_checkpoint('{name}')"));
+        scene.reconnect();
+        assert!(!armed.exists(), "the housekeeper was killed at {place}");
+        wait_until("the collection was begun again", PATIENCE, || {
+            scene.count(kept) < before
+                && scene.count(
+                    "select count(*) from ai._checkpoint_version v where not exists
+                (select from ai._checkpoint_pin p where p.number = v.number)",
+                ) == 0
+        });
+        assert_eq!(version(&mut scene.db, "one"), one, "{place}");
+        if name == "three" {
+            assert_eq!(version(&mut scene.db, "two"), two, "{place}");
+        }
+    }
+    scene.db.batch("select ai.delete_checkpoint('one')");
+    wait_until("nothing is left", PATIENCE, || scene.count(kept) == 0);
     scene.cluster.wait_until_ready();
     scene.finish();
 }

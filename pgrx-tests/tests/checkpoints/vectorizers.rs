@@ -1,24 +1,11 @@
 //! Checkpoints of vectorizers: vectors, configuration and pending work are one cut while workers run,
 //! and a restore pays for nothing that was there.
 
-use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use autovector_cluster_tests::{Rule, Scene, Settings, Spec, Sql, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Tells the writer to stop, also when the test fails: it would run for ever.
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
+use crate::stage::{PATIENCE, Stop};
 
 fn create(scene: &mut Scene, name: &str) {
     scene.db.batch(&format!("select ai.create_checkpoint('docs', '{name}')"));
@@ -40,15 +27,15 @@ fn vectors_and_pending_work_are_one_cut_while_workers_run() {
     scene.table("docs", 300);
     scene.provider.set_latency(Duration::from_millis(5));
     scene.vectorize(&Spec::on("docs").processing(10, 4));
-    let stop = AtomicBool::new(false);
+    let stop = Stop::new();
     let mut cuts = 0;
     std::thread::scope(|scope| {
         let mut writer = scene.cluster.connect("postgres");
         let stop = &stop;
-        let stopper = StopAtEnd(stop);
+        let stopper = stop.say();
         let thread = scope.spawn(move || {
             let mut turn = 0;
-            while !stop.load(Ordering::SeqCst) {
+            while !stop.said() {
                 turn += 1;
                 writer.batch(&format!(
                     "update docs set body = 'turn {turn} of ' || id where id % 40 = {turn} % 40;
@@ -234,7 +221,7 @@ fn policies_make_and_remove_checkpoints_by_themselves() {
     scene.db.batch("select ai.refresh_checkpoint(id, '1 microsecond') from ai.checkpoints");
     wait_until("what has expired is collected", PATIENCE, || {
         scene.count("select count(*) from ai._checkpoint") == 0
-            && scene.count("select count(*) from ai._checkpoint_history where sweep") == 0
+            && scene.count("select count(*) from ai._checkpoint_version") == 0
     });
     // A table that is gone does not stop the others.
     scene.db.batch("select ai.set_checkpoint_policy('t', every => '200 milliseconds'); select ai.set_checkpoint_policy('u', every => '200 milliseconds')");
@@ -243,5 +230,23 @@ fn policies_make_and_remove_checkpoints_by_themselves() {
         scene.count("select count(*) from ai.list_checkpoints('public.u')") > 0
     });
     scene.db.batch("select ai.set_checkpoint_policy('u')");
+    scene.finish();
+}
+
+/// Fear: the id of a vectorizer is taken for something else than its name.
+#[test]
+fn a_vectorizer_is_named_by_its_id_too() {
+    let mut scene = Scene::new();
+    scene.table("docs", 5);
+    let id = scene.vectorize(&Spec::on("docs"));
+    scene.settle("docs");
+    scene.db.batch(&format!("select ai.create_checkpoint({id}, 'by-id', '1 day')"));
+    let target: String = scene.db.one("select target from ai.checkpoints where name = 'by-id'", &[]);
+    assert_eq!(target, "docs");
+    assert_eq!(scene.count(&format!("select count(*) from ai.list_checkpoints({id}, 'by-id')")), 1);
+    scene.db.batch(&format!("select ai.create_checkpoint({id}, 'again', source => 'by-id')"));
+    scene.db.batch(&format!("select ai.set_checkpoint_policy({id}, every => '1 day')"));
+    assert_eq!(scene.db.one::<String>("select target from ai.checkpoint_policies", &[]), "docs");
+    assert_eq!(scene.db.one::<i64>(&format!("select ai.detach_checkpoints({id})"), &[]), 5);
     scene.finish();
 }
