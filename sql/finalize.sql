@@ -40,8 +40,9 @@ COMMENT ON FUNCTION ai.retry_failed(int4, text) IS 'Tries failed rows again; ret
 COMMENT ON FUNCTION ai.retry_failed(text, text) IS 'Tries failed rows again; returns how many';
 COMMENT ON FUNCTION ai.vectorizer_records(int4) IS 'The state of each source row: pending, processing, embedded, failed';
 COMMENT ON FUNCTION ai.vectorizer_records(text) IS 'The state of each source row: pending, processing, embedded, failed';
-COMMENT ON FUNCTION ai.search(int4, text, int4, text) IS 'The k chunks nearest in meaning to the query, best first';
-COMMENT ON FUNCTION ai.search(text, text, int4, text) IS 'The k chunks nearest in meaning to the query, best first';
+COMMENT ON FUNCTION ai.search(int4, text, int4, text, jsonb, text) IS 'The k best chunks for a query, by meaning, by words or by both, best first';
+COMMENT ON FUNCTION ai.search(text, text, int4, text, jsonb, text) IS 'The k best chunks for a query, by meaning, by words or by both, best first';
+COMMENT ON TABLE ai._text_search IS 'How the words of each vectorizer''s chunks are searched';
 COMMENT ON FUNCTION ai.embed(int4, text, text) IS 'The vector of a text by the vectorizer''s own provider';
 COMMENT ON FUNCTION ai.embed(text, text, text) IS 'The vector of a text by the vectorizer''s own provider';
 COMMENT ON TABLE ai._secret_grant IS 'Who may have which API key used; see ai.grant_secret';
@@ -65,6 +66,8 @@ COMMENT ON FUNCTION ai.processing_default(int4, int4) IS 'Rows per batch and bat
 COMMENT ON FUNCTION ai.indexing_none() IS 'No vector index';
 COMMENT ON FUNCTION ai.indexing_default() IS 'No vector index unless a default is set';
 COMMENT ON FUNCTION ai.indexing_hnsw(int4, text, int4, int4, bool) IS 'An HNSW index, built concurrently once there are min_rows';
+COMMENT ON FUNCTION ai.indexing_ivfflat(int4, text, int4, bool) IS 'An IVFFlat index, built concurrently once there are min_rows';
+COMMENT ON FUNCTION ai.indexing_diskann(int4, text, int4, int4, float8, int4, int4, bool) IS 'An index of pgvectorscale, where that is installed';
 COMMENT ON FUNCTION ai.scheduling_none() IS 'Runs whenever there is work';
 COMMENT ON FUNCTION ai.scheduling_default() IS 'Runs whenever there is work';
 COMMENT ON FUNCTION ai.destination_table(text, text, text, text, text) IS 'A store of its own, and a view that joins it with the source';

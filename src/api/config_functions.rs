@@ -176,6 +176,49 @@ pub fn indexing_hnsw(
 }
 
 #[pg_extern(immutable, parallel_safe)]
+pub fn indexing_ivfflat(
+    min_rows: default!(Option<i32>, 100000),
+    opclass: default!(Option<&str>, "'vector_cosine_ops'"),
+    lists: default!(Option<i32>, "NULL"),
+    create_when_queue_empty: default!(Option<bool>, true),
+) -> Config {
+    let indexing = Indexing::ivfflat(
+        given(min_rows, "min_rows")?,
+        given(opclass, "opclass")?,
+        lists,
+        create_when_queue_empty.unwrap_or(true),
+    )
+    .map_err(Error::from)?;
+    Ok(JsonB(indexing.to_json()))
+}
+
+#[pg_extern(immutable, parallel_safe)]
+#[allow(clippy::too_many_arguments)]
+pub fn indexing_diskann(
+    min_rows: default!(Option<i32>, 100000),
+    storage_layout: default!(Option<&str>, "NULL"),
+    num_neighbors: default!(Option<i32>, "NULL"),
+    search_list_size: default!(Option<i32>, "NULL"),
+    max_alpha: default!(Option<f64>, "NULL"),
+    num_dimensions: default!(Option<i32>, "NULL"),
+    num_bits_per_dimension: default!(Option<i32>, "NULL"),
+    create_when_queue_empty: default!(Option<bool>, true),
+) -> Config {
+    let indexing = Indexing::diskann(
+        given(min_rows, "min_rows")?,
+        storage_layout,
+        num_neighbors,
+        search_list_size,
+        max_alpha,
+        num_dimensions,
+        num_bits_per_dimension,
+        create_when_queue_empty.unwrap_or(true),
+    )
+    .map_err(Error::from)?;
+    Ok(JsonB(indexing.to_json()))
+}
+
+#[pg_extern(immutable, parallel_safe)]
 pub fn scheduling_none() -> JsonB {
     JsonB(Scheduling::None.to_json())
 }

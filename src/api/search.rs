@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use pgrx::{JsonB, name};
 
 use crate::error::Error;
-use crate::services::search;
+use crate::services::search::{self, Request};
 use crate::store::catalog;
 
 /// `input_type` as pgai's functions have it; a question when it is not given.
@@ -41,35 +41,55 @@ pub fn _embed_by_name(
 #[search_path(pg_catalog, pg_temp)]
 #[allow(clippy::type_complexity)]
 pub fn search(
-    vectorizer: i32,
-    query: &str,
-    k: default!(i32, 10),
-    mode: default!(&str, "'vector'"),
+    vectorizer: Option<i32>,
+    query: Option<&str>,
+    k: default!(Option<i32>, 10),
+    mode: default!(Option<&str>, "'vector'"),
+    filter: default!(Option<JsonB>, "NULL"),
+    chunks: default!(Option<&str>, "'all'"),
 ) -> Result<
     TableIterator<
         'static,
-        (name!(key, JsonB), name!(chunk_seq, i32), name!(chunk, Option<String>), name!(score, f64)),
+        (
+            name!(key, JsonB),
+            name!(chunk_seq, i32),
+            name!(chunk, Option<String>),
+            name!(score, f64),
+            name!(found_by, String),
+        ),
     >,
     ErrorReport,
 > {
-    let found = search::search(vectorizer, query, k, mode)?;
-    Ok(TableIterator::new(found.into_iter().map(|f| (f.key, f.chunk_seq, f.chunk, f.score))))
+    let vectorizer =
+        vectorizer.ok_or_else(|| Error::invalid("vectorizer is null").hint("Name the vectorizer."))?;
+    let request = Request { query, k, mode, filter: filter.map(|JsonB(filter)| filter), chunks };
+    let found = search::search(vectorizer, request)?;
+    let rows = found.into_iter().map(|f| (f.key, f.chunk_seq, f.chunk, f.score, f.found_by.to_owned()));
+    Ok(TableIterator::new(rows))
 }
 
 #[pg_extern(stable, parallel_restricted, name = "search")]
 #[search_path(pg_catalog, pg_temp)]
 #[allow(clippy::type_complexity)]
 pub fn search_by_name(
-    vectorizer: &str,
-    query: &str,
-    k: default!(i32, 10),
-    mode: default!(&str, "'vector'"),
+    vectorizer: Option<&str>,
+    query: Option<&str>,
+    k: default!(Option<i32>, 10),
+    mode: default!(Option<&str>, "'vector'"),
+    filter: default!(Option<JsonB>, "NULL"),
+    chunks: default!(Option<&str>, "'all'"),
 ) -> Result<
     TableIterator<
         'static,
-        (name!(key, JsonB), name!(chunk_seq, i32), name!(chunk, Option<String>), name!(score, f64)),
+        (
+            name!(key, JsonB),
+            name!(chunk_seq, i32),
+            name!(chunk, Option<String>),
+            name!(score, f64),
+            name!(found_by, String),
+        ),
     >,
     ErrorReport,
 > {
-    search(catalog::id_of(vectorizer)?, query, k, mode)
+    search(vectorizer.map(catalog::id_of).transpose()?, query, k, mode, filter, chunks)
 }

@@ -5,6 +5,8 @@ pub mod backoff;
 pub mod chunking;
 pub mod config;
 pub mod failure;
+pub mod filter;
+pub mod fusion;
 pub mod names;
 pub mod packing;
 pub mod pipeline;
