@@ -42,6 +42,11 @@ COMMENT ON FUNCTION ai.vectorizer_records(int4) IS 'The state of each source row
 COMMENT ON FUNCTION ai.vectorizer_records(text) IS 'The state of each source row: pending, processing, embedded, failed';
 COMMENT ON FUNCTION ai.search(int4, text, int4, text, jsonb, text) IS 'The k best chunks for a query, by meaning, by words or by both, best first';
 COMMENT ON FUNCTION ai.search(text, text, int4, text, jsonb, text) IS 'The k best chunks for a query, by meaning, by words or by both, best first';
+COMMENT ON FUNCTION ai.search_status(int4) IS 'How far the answers of ai.search are behind the source, and the state of their indexes';
+COMMENT ON FUNCTION ai.search_status(text) IS 'How far the answers of ai.search are behind the source, and the state of their indexes';
+COMMENT ON FUNCTION ai.set_text_search(int4, text, bool) IS 'Under which text-search configuration words are searched, and whether they get an index';
+COMMENT ON FUNCTION ai.set_text_search(text, text, bool) IS 'Under which text-search configuration words are searched, and whether they get an index';
+COMMENT ON FUNCTION ai._index_state(int4) IS 'Behind ai.vectorizer_status';
 COMMENT ON TABLE ai._text_search IS 'How the words of each vectorizer''s chunks are searched';
 COMMENT ON FUNCTION ai.embed(int4, text, text) IS 'The vector of a text by the vectorizer''s own provider';
 COMMENT ON FUNCTION ai.embed(text, text, text) IS 'The vector of a text by the vectorizer''s own provider';

@@ -1,6 +1,7 @@
 //! Search and query embeddings.
 
 use autovector_providers::Purpose;
+use pgrx::datum::Interval;
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -8,6 +9,7 @@ use pgrx::{JsonB, name};
 
 use crate::error::Error;
 use crate::services::search::{self, Request};
+use crate::services::{indexing, status};
 use crate::store::catalog;
 
 /// `input_type` as pgai's functions have it; a question when it is not given.
@@ -92,4 +94,94 @@ pub fn search_by_name(
     ErrorReport,
 > {
     search(vectorizer.map(catalog::id_of).transpose()?, query, k, mode, filter, chunks)
+}
+
+type StatusRow = (String, i64, Option<Interval>, bool, bool, String, String, String);
+
+/// How fresh an answer is, and what it is found with.
+#[pg_extern(stable, parallel_restricted)]
+#[search_path(pg_catalog, pg_temp)]
+#[allow(clippy::type_complexity)]
+pub fn search_status(
+    vectorizer: i32,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(name, String),
+            name!(rows_pending, i64),
+            name!(oldest_pending_age, Option<Interval>),
+            name!(backfilling, bool),
+            name!(up_to_date, bool),
+            name!(vector_index, String),
+            name!(keyword_index, String),
+            name!(keyword_configuration, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let (fresh, index) = status::search_status(vectorizer)?;
+    let row: StatusRow = (
+        catalog::name_of(vectorizer)?,
+        fresh.pending,
+        fresh.oldest_age,
+        fresh.backfilling,
+        fresh.pending == 0 && !fresh.backfilling,
+        index.vectors,
+        index.words,
+        index.configuration,
+    );
+    Ok(TableIterator::once(row))
+}
+
+#[pg_extern(stable, parallel_restricted, name = "search_status")]
+#[search_path(pg_catalog, pg_temp)]
+#[allow(clippy::type_complexity)]
+pub fn search_status_by_name(
+    vectorizer: &str,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(name, String),
+            name!(rows_pending, i64),
+            name!(oldest_pending_age, Option<Interval>),
+            name!(backfilling, bool),
+            name!(up_to_date, bool),
+            name!(vector_index, String),
+            name!(keyword_index, String),
+            name!(keyword_configuration, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    search_status(catalog::id_of(vectorizer)?)
+}
+
+/// Returns the configuration that words are searched under from now on.
+#[pg_extern(volatile)]
+#[search_path(pg_catalog, pg_temp)]
+pub fn set_text_search(
+    vectorizer: i32,
+    configuration: default!(Option<&str>, "NULL"),
+    indexed: default!(bool, true),
+) -> Result<String, ErrorReport> {
+    Ok(indexing::set_text_search(vectorizer, configuration, indexed)?)
+}
+
+#[pg_extern(volatile, name = "set_text_search")]
+#[search_path(pg_catalog, pg_temp)]
+pub fn set_text_search_by_name(
+    vectorizer: &str,
+    configuration: default!(Option<&str>, "NULL"),
+    indexed: default!(bool, true),
+) -> Result<String, ErrorReport> {
+    set_text_search(catalog::id_of(vectorizer)?, configuration, indexed)
+}
+
+/// Behind ai.vectorizer_status: what the vector index is doing.
+#[pg_extern(stable, parallel_restricted)]
+#[search_path(pg_catalog, pg_temp)]
+pub fn _index_state(vectorizer: i32) -> Result<Option<String>, ErrorReport> {
+    Ok(status::index_state(vectorizer)?)
 }

@@ -6,7 +6,8 @@ use autovector_domain::config::Indexing;
 use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{self, Pgvector, Vectorizer};
 use crate::store::indexes::{self, Job, Method};
-use crate::store::keywords;
+use crate::store::transaction::{as_extension_owner, as_role};
+use crate::store::{capture, keywords, roles};
 
 /// The next index that should be built now.
 pub fn next_due() -> Result<Option<(Vectorizer, Job)>> {
@@ -77,6 +78,24 @@ pub fn check(indexing: &Indexing, dimensions: u32, pgvector: &Pgvector) -> Resul
         .hint("ALTER EXTENSION vector UPDATE; 0.7.0 brought them."));
     }
     Ok(())
+}
+
+/// Has the words of vectorizer `id` searched under a text-search configuration, with or without
+/// an index; None keeps the configuration.
+pub fn set_text_search(id: i32, configuration: Option<&str>, indexed: bool) -> Result<String> {
+    let v = as_extension_owner(|| catalog::vectorizer(id))?;
+    roles::require_ownership(&v.source)?;
+    let configuration = match configuration {
+        Some(name) => keywords::resolve(name)?,
+        None => as_extension_owner(|| keywords::configuration(&v))?,
+    };
+    if !indexed || !indexes::has_words(&v, &configuration)? {
+        let schema = roles::name_of(v.store.oid)?.0;
+        as_role(v.store.owner, || indexes::drop_words(&v, &schema))?;
+    }
+    as_extension_owner(|| keywords::choose(id, &configuration, indexed))?;
+    capture::wake_at_commit();
+    Ok(configuration)
 }
 
 /// What an index is doing, in one word or a few: `none`, `waiting`, `building: …`, `ready`,

@@ -120,6 +120,14 @@ pub fn id_of(name: &str) -> Result<i32> {
     }
 }
 
+/// The name of vectorizer `id`.
+pub fn name_of(id: i32) -> Result<String> {
+    match sql::query_one("SELECT name::text FROM ai.vectorizer WHERE id = $1", &[id.into()], |r| r.value(1))? {
+        Some(name) => Ok(name),
+        None => Err(unknown(&id.to_string(), "")?),
+    }
+}
+
 fn unknown(shown: &str, name: &str) -> Result<Error> {
     let names: Vec<String> =
         sql::query("SELECT name::text FROM ai.vectorizer ORDER BY name", &[], |r| r.value(1))?;

@@ -179,6 +179,15 @@ pub fn progress(v: &Vectorizer) -> Result<Option<String>> {
     })
 }
 
+fn words_name(v: &Vectorizer) -> String {
+    format!("_vectorizer_words_{}", v.id)
+}
+
+/// Drops the index over the words that was built for `v`, if there is one.
+pub fn drop_words(v: &Vectorizer, schema: &str) -> Result<()> {
+    sql::execute_once(&format!("DROP INDEX IF EXISTS {}", Ident::qualified(schema, &words_name(v))))
+}
+
 /// pgvector's advice: a thousandth of the rows, the square root beyond a million of them.
 fn lists(v: &Vectorizer) -> Result<i64> {
     let rows: i64 =
@@ -192,8 +201,7 @@ fn lists(v: &Vectorizer) -> Result<i64> {
 pub fn statements(v: &Vectorizer, pgvector: &Pgvector, job: &Job, schema: &str) -> Result<Vec<String>> {
     let (name, definition) = match job {
         Job::Words(configuration) => {
-            let name = format!("_vectorizer_words_{}", v.id);
-            (name, format!("gin ({})", keywords::document(v, configuration, None)))
+            (words_name(v), format!("gin ({})", keywords::document(v, configuration, None)))
         }
         Job::Vectors(index) => {
             let mut options: Vec<String> =

@@ -45,6 +45,12 @@ pub fn configuration(v: &Vectorizer) -> Result<String> {
     Ok(current.expect("a SELECT without FROM returns a row"))
 }
 
+/// The full name of a text-search configuration; an unknown one is an error.
+pub fn resolve(name: &str) -> Result<String> {
+    let found = sql::query_one("SELECT ($1::text)::pg_catalog.regconfig::text", &[name.into()], |row| row.value(1))?;
+    Ok(found.expect("a SELECT without FROM returns a row"))
+}
+
 /// Decides on a configuration where nobody has yet: from now on every session searches with it.
 pub fn settle(vectorizer: i32, configuration: &str) -> Result<()> {
     sql::execute(
