@@ -148,6 +148,21 @@ CREATE TABLE ai._text_search (
     indexed            bool NOT NULL DEFAULT true
 );
 
+-- Vectors that vectorizers of one owner share (src/store/embedding_cache.rs): by hash, never with a
+-- text. Nobody is granted anything here. Not dumped: it can be paid for again.
+CREATE TABLE ai._embedding_cache (
+    key                bytea PRIMARY KEY,
+    embedding          float4[] NOT NULL,
+    used_at            timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX ON ai._embedding_cache (used_at, key);
+
+-- About how many there are, so that nobody has to count.
+CREATE TABLE ai._embedding_cache_size (
+    one                bool PRIMARY KEY CHECK (one),
+    rows               int8 NOT NULL
+) WITH (fillfactor = 20);
+
 -- Grows with every change that is captured; a dirty key carries the value of its last one.
 CREATE SEQUENCE ai._generation_seq AS int8;
 

@@ -9,6 +9,45 @@ CREATE FUNCTION ai.embed(vectorizer text, input text, input_type text DEFAULT NU
     LANGUAGE sql STABLE PARALLEL RESTRICTED
     RETURN ai._embed(vectorizer, input, input_type)::vector;
 
+CREATE FUNCTION ai.estimate(vectorizer int4)
+    RETURNS TABLE (rows int8, chunks int8, tokens int8, requests int8, price_usd numeric, duration interval,
+                   sampled_rows int8, note text)
+    LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT e.rows, e.chunks, e.tokens, e.requests, round(e.price::numeric, 4), make_interval(secs => round(e.seconds::numeric)::float8),
+           e.sampled_rows, e.note
+      FROM ai._estimate(vectorizer) e
+$$;
+
+CREATE FUNCTION ai.estimate(vectorizer text)
+    RETURNS TABLE (rows int8, chunks int8, tokens int8, requests int8, price_usd numeric, duration interval,
+                   sampled_rows int8, note text)
+    LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT * FROM ai.estimate(ai._vectorizer_id(vectorizer))
+$$;
+
+-- For who may delete from the cache: superusers, and the owner of the extension.
+CREATE FUNCTION ai.clear_embedding_cache() RETURNS int8
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH gone AS (DELETE FROM ai._embedding_cache RETURNING 1),
+         size AS (UPDATE ai._embedding_cache_size SET rows = 0)
+    SELECT count(*) FROM gone
+$$;
+REVOKE EXECUTE ON FUNCTION ai.clear_embedding_cache() FROM PUBLIC;
+
+COMMENT ON FUNCTION ai.estimate(int4) IS 'What is pending: rows, chunks, tokens, requests, price and time, from a sample';
+COMMENT ON FUNCTION ai.estimate(text) IS 'What is pending: rows, chunks, tokens, requests, price and time, from a sample';
+COMMENT ON FUNCTION ai._estimate(int4) IS 'Behind ai.estimate';
+COMMENT ON FUNCTION ai._vectorizer_id(text) IS 'The id of a vectorizer, by its name';
+COMMENT ON FUNCTION ai.clear_embedding_cache() IS 'Empties the embedding cache of this database; returns how many vectors went';
+COMMENT ON TABLE ai._embedding_cache IS 'Vectors that vectorizers of one owner share, by hash';
+COMMENT ON TABLE ai._embedding_cache_size IS 'About how many vectors the embedding cache has';
+
 -- One row each: the planner must not think of a thousand.
 ALTER FUNCTION ai._vectorizer_counts(int4) ROWS 1;
 
@@ -67,7 +106,7 @@ COMMENT ON FUNCTION ai.formatting_python_template(text) IS 'Builds the embedded 
 COMMENT ON FUNCTION ai.embedding_local(text, int4) IS 'A model that runs inside the worker';
 COMMENT ON FUNCTION ai.embedding_openai(text, int4, text, text, text) IS 'OpenAI''s API, or any server that speaks it';
 COMMENT ON FUNCTION ai.embedding_ollama(text, int4, text, jsonb, text) IS 'An Ollama server';
-COMMENT ON FUNCTION ai.processing_default(int4, int4) IS 'Rows per batch and batches in flight';
+COMMENT ON FUNCTION ai.processing_default(int4, int4, bool) IS 'Rows per batch, batches in flight, and whether vectors are shared';
 COMMENT ON FUNCTION ai.indexing_none() IS 'No vector index';
 COMMENT ON FUNCTION ai.indexing_default() IS 'No vector index unless a default is set';
 COMMENT ON FUNCTION ai.indexing_hnsw(int4, text, int4, int4, bool) IS 'An HNSW index, built concurrently once there are min_rows';

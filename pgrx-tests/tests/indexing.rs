@@ -88,10 +88,9 @@ fn searches_use_their_indexes() {
         }
     }
     // A filter that the first candidates of the index do not satisfy costs no result.
-    let count: i64 = scene.db.one(
-        "select count(*) from ai.search('docs', 'text 5', 50, 'vector', '{\"lang\": \"l3\"}')",
-        &[],
-    );
+    let count: i64 = scene
+        .db
+        .one("select count(*) from ai.search('docs', 'text 5', 50, 'vector', '{\"lang\": \"l3\"}')", &[]);
     assert_eq!(count, 50);
     // A filter that leaves a handful is answered from the source's key, and completely.
     let rare: Vec<i64> = scene.db.all(
@@ -134,10 +133,9 @@ fn every_kind_of_index_and_distance_works() {
             &[&name],
         );
         assert!(built.contains(method) && built.contains(definition), "{indexing}: {built}");
-        let best: i64 = scene.db.one(
-            &format!("select (key->>'id')::int8 from ai.search('{name}', 'docs text 42', 1)"),
-            &[],
-        );
+        let best: i64 = scene
+            .db
+            .one(&format!("select (key->>'id')::int8 from ai.search('{name}', 'docs text 42', 1)"), &[]);
         // The inner product of a text with itself is not the largest that there is.
         assert!(best == 42 || name == "hnsw_ip", "{indexing} found {best}");
         let plans = plans(&mut db, &kept, &format!("'{name}', 'docs text 7', 5"));
@@ -172,10 +170,8 @@ fn an_index_is_built_while_rows_keep_coming() {
         for _ in 0..20 {
             id += 1;
             let text = format!("docs text {id}");
-            let took = db.timed(
-                Duration::from_secs(20),
-                &format!("insert into docs values ({id}, '{text}')"),
-            );
+            let took =
+                db.timed(Duration::from_secs(20), &format!("insert into docs values ({id}, '{text}')"));
             assert!(took < Duration::from_secs(10), "an insert took {took:?}");
         }
         scene.status("docs", "index_state").as_deref() == Some("ready")
@@ -211,6 +207,9 @@ fn the_configuration_of_words_is_chosen_by_the_owner() {
     }
     scene.db.batch("select ai.set_text_search('docs', indexed => false)");
     assert_eq!(scene.db.one::<String>(state, &[]), "none english");
-    assert_eq!(scene.count("select count(*) from pg_class where relname like '%words%' and relkind = 'i'"), 0);
+    assert_eq!(
+        scene.count("select count(*) from pg_class where relname like '%words%' and relkind = 'i'"),
+        0
+    );
     scene.finish();
 }

@@ -142,8 +142,10 @@ fn embedding(embedding: Embedding) -> Config {
 pub fn processing_default(
     batch_size: default!(Option<i32>, "NULL"),
     concurrency: default!(Option<i32>, "NULL"),
+    embedding_cache: default!(Option<bool>, false),
 ) -> Config {
-    Ok(JsonB(Processing::new(batch_size, concurrency).map_err(Error::from)?.to_json()))
+    let processing = Processing::new(batch_size, concurrency).map_err(Error::from)?;
+    Ok(JsonB(processing.with_cache(embedding_cache.unwrap_or(false)).to_json()))
 }
 
 #[pg_extern(immutable, parallel_safe)]

@@ -9,7 +9,7 @@ use pgrx::{JsonB, name};
 
 use crate::error::Error;
 use crate::services::search::{self, Request};
-use crate::services::{indexing, status};
+use crate::services::{estimate, indexing, status};
 use crate::store::catalog;
 
 /// `input_type` as pgai's functions have it; a question when it is not given.
@@ -177,6 +177,52 @@ pub fn set_text_search_by_name(
     indexed: default!(bool, true),
 ) -> Result<String, ErrorReport> {
     set_text_search(catalog::id_of(vectorizer)?, configuration, indexed)
+}
+
+type EstimateRow = (i64, i64, i64, i64, Option<f64>, Option<f64>, i64, String);
+
+/// Behind ai.estimate: what is pending, and what it will take.
+#[pg_extern(stable, parallel_restricted)]
+#[search_path(pg_catalog, pg_temp)]
+#[allow(clippy::type_complexity)]
+pub fn _estimate(
+    vectorizer: i32,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(rows, i64),
+            name!(chunks, i64),
+            name!(tokens, i64),
+            name!(requests, i64),
+            name!(price, Option<f64>),
+            name!(seconds, Option<f64>),
+            name!(sampled_rows, i64),
+            name!(note, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let report = estimate::estimate(vectorizer)?;
+    let e = report.estimate;
+    let row: EstimateRow = (
+        e.rows as i64,
+        e.chunks as i64,
+        e.tokens as i64,
+        e.requests as i64,
+        report.price,
+        report.seconds,
+        report.sampled as i64,
+        report.note,
+    );
+    Ok(TableIterator::once(row))
+}
+
+/// The id of a vectorizer, for functions in SQL.
+#[pg_extern(stable, parallel_restricted)]
+#[search_path(pg_catalog, pg_temp)]
+pub fn _vectorizer_id(vectorizer: &str) -> Result<i32, ErrorReport> {
+    Ok(catalog::id_of(vectorizer)?)
 }
 
 /// Behind ai.vectorizer_status: what the vector index is doing.

@@ -3,11 +3,13 @@
 
 pub mod backup;
 pub mod batch;
+pub mod cached;
 pub mod checkpoints;
 pub mod chores;
 pub mod control;
 pub mod doctor;
 pub mod embedding_status;
+pub mod estimate;
 pub mod indexing;
 pub mod ingest;
 pub mod operate;

@@ -1,7 +1,7 @@
 //! What people see of a vectorizer.
 
-use crate::error::{Error, Kind, Result};
 use super::indexing;
+use crate::error::{Error, Kind, Result};
 use crate::store::catalog;
 use crate::store::nearest;
 use crate::store::status::{self, Counts, Freshness, Record};

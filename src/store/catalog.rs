@@ -122,7 +122,8 @@ pub fn id_of(name: &str) -> Result<i32> {
 
 /// The name of vectorizer `id`.
 pub fn name_of(id: i32) -> Result<String> {
-    match sql::query_one("SELECT name::text FROM ai.vectorizer WHERE id = $1", &[id.into()], |r| r.value(1))? {
+    match sql::query_one("SELECT name::text FROM ai.vectorizer WHERE id = $1", &[id.into()], |r| r.value(1))?
+    {
         Some(name) => Ok(name),
         None => Err(unknown(&id.to_string(), "")?),
     }

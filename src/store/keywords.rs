@@ -47,7 +47,8 @@ pub fn configuration(v: &Vectorizer) -> Result<String> {
 
 /// The full name of a text-search configuration; an unknown one is an error.
 pub fn resolve(name: &str) -> Result<String> {
-    let found = sql::query_one("SELECT ($1::text)::pg_catalog.regconfig::text", &[name.into()], |row| row.value(1))?;
+    let found =
+        sql::query_one("SELECT ($1::text)::pg_catalog.regconfig::text", &[name.into()], |row| row.value(1))?;
     Ok(found.expect("a SELECT without FROM returns a row"))
 }
 

@@ -13,6 +13,7 @@ use super::process;
 use super::threads::Threads;
 use crate::error::{Error, Result};
 use crate::services::batch::{Batch, Embedded};
+use crate::services::cached;
 use crate::services::ingest::{self, Retry};
 use crate::settings::Settings;
 use crate::store::completion::Completed;
@@ -315,7 +316,9 @@ impl Worker {
                 served.in_flight += 1;
                 served.last_used = now;
                 self.last_work = now;
+                let known = cached::recall(&v, &served.pipeline, &claim.rows);
                 let batch = Batch {
+                    known,
                     rows: claim.rows,
                     brake: served.brake.clone(),
                     pipeline: served.pipeline.clone(),

@@ -4,6 +4,7 @@
 pub mod backoff;
 pub mod chunking;
 pub mod config;
+pub mod estimate;
 pub mod failure;
 pub mod filter;
 pub mod fusion;

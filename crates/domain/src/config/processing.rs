@@ -16,6 +16,8 @@ pub struct Processing {
     pub batch_size: Option<u32>,
     /// Requests in flight at once.
     pub concurrency: Option<u32>,
+    /// Vectors are shared with the owner's other vectorizers of the same model.
+    pub embedding_cache: bool,
 }
 
 impl Processing {
@@ -37,14 +39,19 @@ impl Processing {
                 bounded("concurrency", requests, 1, Processing::MAX_CONCURRENCY, hint)
             })
             .transpose()?;
-        Ok(Processing { batch_size, concurrency })
+        Ok(Processing { batch_size, concurrency, embedding_cache: false })
+    }
+
+    pub fn with_cache(self, embedding_cache: bool) -> Processing {
+        Processing { embedding_cache, ..self }
     }
 
     /// Reads the JSON that `to_json` writes.
     pub fn from_json(value: &Value) -> Result<Processing, ConfigError> {
         let fields = KIND.read(value)?;
         match fields.implementation {
-            "default" => Processing::new(fields.int("batch_size")?, fields.int("concurrency")?),
+            "default" => Ok(Processing::new(fields.int("batch_size")?, fields.int("concurrency")?)?
+                .with_cache(fields.flag("embedding_cache")?.unwrap_or(false))),
             other => Err(KIND.unknown(other)),
         }
     }
@@ -53,7 +60,11 @@ impl Processing {
     pub fn to_json(&self) -> Value {
         KIND.write(
             "default",
-            [("batch_size", optional(self.batch_size)), ("concurrency", optional(self.concurrency))],
+            [
+                ("batch_size", optional(self.batch_size)),
+                ("concurrency", optional(self.concurrency)),
+                ("embedding_cache", optional(self.embedding_cache.then_some(true))),
+            ],
         )
     }
 }

@@ -14,6 +14,7 @@ mod memory;
 mod options;
 mod record_status;
 mod report;
+mod search;
 mod statements;
 mod stats;
 mod workbench;
@@ -108,6 +109,12 @@ const CASES: &[Case] = &[
         about: "making, keeping and restoring versions, against copies and plain tables",
         usual: true,
         run: checkpoints::run,
+    },
+    Case {
+        name: "search",
+        about: "ai.search against the query by hand for pgvector",
+        usual: true,
+        run: search::run,
     },
 ];
 
