@@ -140,6 +140,29 @@ CREATE TABLE ai._embedding_status (
     column_name        name NOT NULL
 );
 
+-- How the words of a vectorizer's chunks are searched: decided by ai.set_text_search, or when the
+-- index over them is first built, so that every session searches with what the index has.
+CREATE TABLE ai._text_search (
+    vectorizer_id      int4 PRIMARY KEY REFERENCES ai.vectorizer ON DELETE CASCADE,
+    configuration      text NOT NULL,
+    indexed            bool NOT NULL DEFAULT true
+);
+
+-- Vectors that vectorizers of one owner share (src/store/embedding_cache.rs): by hash, never with a
+-- text. Nobody is granted anything here. Not dumped: it can be paid for again.
+CREATE TABLE ai._embedding_cache (
+    key                bytea PRIMARY KEY,
+    embedding          float4[] NOT NULL,
+    used_at            timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX ON ai._embedding_cache (used_at, key);
+
+-- About how many there are, so that nobody has to count.
+CREATE TABLE ai._embedding_cache_size (
+    one                bool PRIMARY KEY CHECK (one),
+    rows               int8 NOT NULL
+) WITH (fillfactor = 20);
+
 -- Grows with every change that is captured; a dirty key carries the value of its last one.
 CREATE SEQUENCE ai._generation_seq AS int8;
 
@@ -158,5 +181,6 @@ SELECT pg_catalog.pg_extension_config_dump('ai._lease', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._lease_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._vectorizer_errors', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._embedding_status', '');
+SELECT pg_catalog.pg_extension_config_dump('ai._text_search', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._generation_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._secret_grant', '');

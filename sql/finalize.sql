@@ -9,6 +9,45 @@ CREATE FUNCTION ai.embed(vectorizer text, input text, input_type text DEFAULT NU
     LANGUAGE sql STABLE PARALLEL RESTRICTED
     RETURN ai._embed(vectorizer, input, input_type)::vector;
 
+CREATE FUNCTION ai.estimate(vectorizer int4)
+    RETURNS TABLE (rows int8, chunks int8, tokens int8, requests int8, price_usd numeric, duration interval,
+                   sampled_rows int8, note text)
+    LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT e.rows, e.chunks, e.tokens, e.requests, round(e.price::numeric, 4), make_interval(secs => round(e.seconds::numeric)::float8),
+           e.sampled_rows, e.note
+      FROM ai._estimate(vectorizer) e
+$$;
+
+CREATE FUNCTION ai.estimate(vectorizer text)
+    RETURNS TABLE (rows int8, chunks int8, tokens int8, requests int8, price_usd numeric, duration interval,
+                   sampled_rows int8, note text)
+    LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT * FROM ai.estimate(ai._vectorizer_id(vectorizer))
+$$;
+
+-- For who may delete from the cache: superusers, and the owner of the extension.
+CREATE FUNCTION ai.clear_embedding_cache() RETURNS int8
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH gone AS (DELETE FROM ai._embedding_cache RETURNING 1),
+         size AS (UPDATE ai._embedding_cache_size SET rows = 0)
+    SELECT count(*) FROM gone
+$$;
+REVOKE EXECUTE ON FUNCTION ai.clear_embedding_cache() FROM PUBLIC;
+
+COMMENT ON FUNCTION ai.estimate(int4) IS 'What is pending: rows, chunks, tokens, requests, price and time, from a sample';
+COMMENT ON FUNCTION ai.estimate(text) IS 'What is pending: rows, chunks, tokens, requests, price and time, from a sample';
+COMMENT ON FUNCTION ai._estimate(int4) IS 'Behind ai.estimate';
+COMMENT ON FUNCTION ai._vectorizer_id(text) IS 'The id of a vectorizer, by its name';
+COMMENT ON FUNCTION ai.clear_embedding_cache() IS 'Empties the embedding cache of this database; returns how many vectors went';
+COMMENT ON TABLE ai._embedding_cache IS 'Vectors that vectorizers of one owner share, by hash';
+COMMENT ON TABLE ai._embedding_cache_size IS 'About how many vectors the embedding cache has';
+
 -- One row each: the planner must not think of a thousand.
 ALTER FUNCTION ai._vectorizer_counts(int4) ROWS 1;
 
@@ -40,8 +79,14 @@ COMMENT ON FUNCTION ai.retry_failed(int4, text) IS 'Tries failed rows again; ret
 COMMENT ON FUNCTION ai.retry_failed(text, text) IS 'Tries failed rows again; returns how many';
 COMMENT ON FUNCTION ai.vectorizer_records(int4) IS 'The state of each source row: pending, processing, embedded, failed';
 COMMENT ON FUNCTION ai.vectorizer_records(text) IS 'The state of each source row: pending, processing, embedded, failed';
-COMMENT ON FUNCTION ai.search(int4, text, int4, text) IS 'The k chunks nearest in meaning to the query, best first';
-COMMENT ON FUNCTION ai.search(text, text, int4, text) IS 'The k chunks nearest in meaning to the query, best first';
+COMMENT ON FUNCTION ai.search(int4, text, int4, text, jsonb, text) IS 'The k best chunks for a query, by meaning, by words or by both, best first';
+COMMENT ON FUNCTION ai.search(text, text, int4, text, jsonb, text) IS 'The k best chunks for a query, by meaning, by words or by both, best first';
+COMMENT ON FUNCTION ai.search_status(int4) IS 'How far the answers of ai.search are behind the source, and the state of their indexes';
+COMMENT ON FUNCTION ai.search_status(text) IS 'How far the answers of ai.search are behind the source, and the state of their indexes';
+COMMENT ON FUNCTION ai.set_text_search(int4, text, bool) IS 'Under which text-search configuration words are searched, and whether they get an index';
+COMMENT ON FUNCTION ai.set_text_search(text, text, bool) IS 'Under which text-search configuration words are searched, and whether they get an index';
+COMMENT ON FUNCTION ai._index_state(int4) IS 'Behind ai.vectorizer_status';
+COMMENT ON TABLE ai._text_search IS 'How the words of each vectorizer''s chunks are searched';
 COMMENT ON FUNCTION ai.embed(int4, text, text) IS 'The vector of a text by the vectorizer''s own provider';
 COMMENT ON FUNCTION ai.embed(text, text, text) IS 'The vector of a text by the vectorizer''s own provider';
 COMMENT ON TABLE ai._secret_grant IS 'Who may have which API key used; see ai.grant_secret';
@@ -61,10 +106,12 @@ COMMENT ON FUNCTION ai.formatting_python_template(text) IS 'Builds the embedded 
 COMMENT ON FUNCTION ai.embedding_local(text, int4) IS 'A model that runs inside the worker';
 COMMENT ON FUNCTION ai.embedding_openai(text, int4, text, text, text) IS 'OpenAI''s API, or any server that speaks it';
 COMMENT ON FUNCTION ai.embedding_ollama(text, int4, text, jsonb, text) IS 'An Ollama server';
-COMMENT ON FUNCTION ai.processing_default(int4, int4, int4, int4) IS 'Rows per batch, batches in flight, requests and tokens a minute';
+COMMENT ON FUNCTION ai.processing_default(int4, int4, int4, int4, bool) IS 'Rows per batch, batches in flight, requests and tokens a minute, and whether vectors are shared';
 COMMENT ON FUNCTION ai.indexing_none() IS 'No vector index';
 COMMENT ON FUNCTION ai.indexing_default() IS 'No vector index unless a default is set';
 COMMENT ON FUNCTION ai.indexing_hnsw(int4, text, int4, int4, bool) IS 'An HNSW index, built concurrently once there are min_rows';
+COMMENT ON FUNCTION ai.indexing_ivfflat(int4, text, int4, bool) IS 'An IVFFlat index, built concurrently once there are min_rows';
+COMMENT ON FUNCTION ai.indexing_diskann(int4, text, int4, int4, float8, int4, int4, bool) IS 'An index of pgvectorscale, where that is installed';
 COMMENT ON FUNCTION ai.scheduling_none() IS 'Runs whenever there is work';
 COMMENT ON FUNCTION ai.scheduling_default() IS 'Runs whenever there is work';
 COMMENT ON FUNCTION ai.destination_table(text, text, text, text, text) IS 'A store of its own, and a view that joins it with the source';

@@ -54,7 +54,8 @@ SELECT v.id,
        t.reason IS NOT NULL AS throttled,
        b.tokens AS budget_tokens,
        CASE WHEN b.period_end > clock_timestamp() THEN b.used WHEN b.tokens IS NOT NULL THEN 0 END AS budget_used,
-       b.resets_at AS budget_resets_at
+       b.resets_at AS budget_resets_at,
+       ai._index_state(v.id) AS index_state
   FROM ai.vectorizer v
   JOIN ai._vectorizer_control c ON c.vectorizer_id = v.id
   JOIN ai._vectorizer_cursor s ON s.vectorizer_id = v.id

@@ -44,6 +44,7 @@ extension_sql_file!(
         "bootstrap",
         "operate",
         api::status::_vectorizer_counts,
+        api::search::_index_state,
         api::operate::_window,
         api::operate::_throttle
     ]

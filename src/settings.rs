@@ -15,6 +15,7 @@ static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static LOCAL_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static THROTTLE_ACTIVE_SESSIONS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static THROTTLE_REPLICATION_LAG: GucSetting<i32> = GucSetting::<i32>::new(0);
+static EMBEDDING_CACHE_ROWS: GucSetting<i32> = GucSetting::<i32>::new(1_000_000);
 static LOCAL_MODEL_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static SECRETS_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ALLOWED_ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -35,6 +36,8 @@ pub struct Settings {
     pub throttle_active_sessions: Option<i64>,
     /// Workers give way while a standby is further behind.
     pub throttle_replication_lag: Option<Duration>,
+    /// Vectors that the shared cache of a database may hold.
+    pub embedding_cache_rows: i64,
     pub local_model_directory: Option<PathBuf>,
     pub secrets_directory: Option<PathBuf>,
     pub backup_directory: Option<PathBuf>,
@@ -55,6 +58,7 @@ impl Settings {
             local_threads: local_threads(),
             throttle_active_sessions: Some(THROTTLE_ACTIVE_SESSIONS.get().into()).filter(|n| *n > 0),
             throttle_replication_lag: Some(millis(&THROTTLE_REPLICATION_LAG)).filter(|lag| !lag.is_zero()),
+            embedding_cache_rows: EMBEDDING_CACHE_ROWS.get().max(0).into(),
             local_model_directory: text(&LOCAL_MODEL_DIRECTORY).map(PathBuf::from),
             secrets_directory: text(&SECRETS_DIRECTORY).map(PathBuf::from),
             backup_directory: text(&BACKUP_DIRECTORY).map(PathBuf::from),
@@ -171,6 +175,15 @@ pub fn init() {
         0,
         86_400_000,
         GucFlags::UNIT_MS,
+    );
+    int(
+        c"autovector.embedding_cache_rows",
+        c"Sets the vectors that the embedding cache of a database may hold.",
+        c"Those that were not used for the longest time go first.",
+        &EMBEDDING_CACHE_ROWS,
+        0,
+        i32::MAX,
+        GucFlags::empty(),
     );
     let string = |name, short, long, setting| {
         GucRegistry::define_string_guc(

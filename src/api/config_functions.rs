@@ -144,9 +144,11 @@ pub fn processing_default(
     concurrency: default!(Option<i32>, "NULL"),
     requests_per_minute: default!(Option<i32>, "NULL"),
     tokens_per_minute: default!(Option<i32>, "NULL"),
+    embedding_cache: default!(Option<bool>, false),
 ) -> Config {
     let processing = Processing::new(batch_size, concurrency, requests_per_minute, tokens_per_minute);
-    Ok(JsonB(processing.map_err(Error::from)?.to_json()))
+    let processing = processing.map_err(Error::from)?.with_cache(embedding_cache.unwrap_or(false));
+    Ok(JsonB(processing.to_json()))
 }
 
 #[pg_extern(immutable, parallel_safe)]
@@ -172,6 +174,49 @@ pub fn indexing_hnsw(
         given(opclass, "opclass")?,
         m,
         ef_construction,
+        create_when_queue_empty.unwrap_or(true),
+    )
+    .map_err(Error::from)?;
+    Ok(JsonB(indexing.to_json()))
+}
+
+#[pg_extern(immutable, parallel_safe)]
+pub fn indexing_ivfflat(
+    min_rows: default!(Option<i32>, 100000),
+    opclass: default!(Option<&str>, "'vector_cosine_ops'"),
+    lists: default!(Option<i32>, "NULL"),
+    create_when_queue_empty: default!(Option<bool>, true),
+) -> Config {
+    let indexing = Indexing::ivfflat(
+        given(min_rows, "min_rows")?,
+        given(opclass, "opclass")?,
+        lists,
+        create_when_queue_empty.unwrap_or(true),
+    )
+    .map_err(Error::from)?;
+    Ok(JsonB(indexing.to_json()))
+}
+
+#[pg_extern(immutable, parallel_safe)]
+#[allow(clippy::too_many_arguments)]
+pub fn indexing_diskann(
+    min_rows: default!(Option<i32>, 100000),
+    storage_layout: default!(Option<&str>, "NULL"),
+    num_neighbors: default!(Option<i32>, "NULL"),
+    search_list_size: default!(Option<i32>, "NULL"),
+    max_alpha: default!(Option<f64>, "NULL"),
+    num_dimensions: default!(Option<i32>, "NULL"),
+    num_bits_per_dimension: default!(Option<i32>, "NULL"),
+    create_when_queue_empty: default!(Option<bool>, true),
+) -> Config {
+    let indexing = Indexing::diskann(
+        given(min_rows, "min_rows")?,
+        storage_layout,
+        num_neighbors,
+        search_list_size,
+        max_alpha,
+        num_dimensions,
+        num_bits_per_dimension,
         create_when_queue_empty.unwrap_or(true),
     )
     .map_err(Error::from)?;

@@ -44,6 +44,8 @@ pub struct Batch {
     pub pipeline: Arc<Pipeline>,
     pub embedder: Arc<dyn Embedder>,
     pub dimensions: usize,
+    /// Vectors that are known already, by the hash of their chunk.
+    pub known: HashMap<[u8; 32], Vec<f32>>,
 }
 
 impl Batch {
@@ -75,14 +77,15 @@ pub fn embed(batch: Batch) -> Embedded {
     let mut wanted = Wanted { texts: Vec::new(), by_hash: HashMap::new() };
     let mut usage = Usage::default();
     let prepared: Vec<Prepared> =
-        batch.rows.iter().map(|row| prepare(row, &batch.pipeline, &mut wanted, &mut usage)).collect();
+        batch.rows.iter().map(|row| prepare(row, &batch, &mut wanted, &mut usage)).collect();
     let (vectors, failure) = request(&batch, &wanted.texts, &mut usage);
+    let known = batch.known;
     let rows = batch
         .rows
         .into_iter()
         .zip(prepared)
         .map(|(row, prepared)| FinishedRow {
-            outcome: outcome(prepared, &wanted, &vectors),
+            outcome: outcome(prepared, &known, &wanted, &vectors),
             key: row.key,
             generation: row.generation,
         })
@@ -90,13 +93,17 @@ pub fn embed(batch: Batch) -> Embedded {
     Embedded { rows, usage, failure }
 }
 
-fn prepare(row: &ClaimedRow, pipeline: &Pipeline, wanted: &mut Wanted, usage: &mut Usage) -> Prepared {
+fn prepare(row: &ClaimedRow, batch: &Batch, wanted: &mut Wanted, usage: &mut Usage) -> Prepared {
     let columns: Vec<Option<&str>> = row.columns.iter().map(Option::as_deref).collect();
-    let chunks = pipeline.prepare(row.text.as_deref(), &columns)?;
+    let chunks = batch.pipeline.prepare(row.text.as_deref(), &columns)?;
     let plan = pipeline::plan(&row.existing, &chunks);
     usage.calls_saved += (chunks.len() - plan.inserts.len()) as u64;
     for index in &plan.inserts {
         let chunk = &chunks[*index];
+        if batch.known.contains_key(&chunk.hash) {
+            usage.calls_saved += 1;
+            continue;
+        }
         match wanted.by_hash.entry(chunk.hash) {
             std::collections::hash_map::Entry::Occupied(_) => usage.calls_saved += 1,
             std::collections::hash_map::Entry::Vacant(place) => {
@@ -147,7 +154,12 @@ fn request(
     (vectors, None)
 }
 
-fn outcome(prepared: Prepared, wanted: &Wanted, vectors: &[Result<Vec<f32>, Failure>]) -> Outcome {
+fn outcome(
+    prepared: Prepared,
+    known: &HashMap<[u8; 32], Vec<f32>>,
+    wanted: &Wanted,
+    vectors: &[Result<Vec<f32>, Failure>],
+) -> Outcome {
     let (mut chunks, plan) = match prepared {
         Ok(prepared) => prepared,
         Err(failure) => return Outcome::Failed { step: "chunking", message: failure.to_string() },
@@ -155,7 +167,11 @@ fn outcome(prepared: Prepared, wanted: &Wanted, vectors: &[Result<Vec<f32>, Fail
     let mut inserts = Vec::with_capacity(plan.inserts.len());
     for index in &plan.inserts {
         let chunk = &mut chunks[*index];
-        match &vectors[wanted.by_hash[&chunk.hash]] {
+        let vector = match known.get(&chunk.hash) {
+            Some(vector) => Ok(vector),
+            None => vectors[wanted.by_hash[&chunk.hash]].as_ref(),
+        };
+        match vector {
             Ok(vector) => inserts.push(Chunk {
                 seq: *index as i32,
                 text: std::mem::take(&mut chunk.text),

@@ -22,6 +22,7 @@ pub struct Chore {
 /// Every chore, in the order in which they run.
 pub const ALL: &[Chore] = &[
     super::checkpoints::upkeep::CHORE,
+    super::cached::CHORE,
     Chore { name: "backup", due: backup::policy::due, run: backup::policy::run },
 ];
 

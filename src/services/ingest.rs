@@ -7,6 +7,7 @@ use autovector_domain::backoff;
 use autovector_domain::failure::Failure;
 
 use super::batch::Embedded;
+use super::cached;
 use crate::error::{Error, Result};
 use crate::store::catalog::{self, Vectorizer};
 use crate::store::completion::{self, Completed, FinishedRow, Outcome};
@@ -79,6 +80,9 @@ pub fn finish(
         Ok(completed)
     })?;
     failpoint::reach("after_completion")?;
+    if matches!(completed, Completed::Rows(_)) {
+        cached::keep(v, embedded);
+    }
     Ok(completed)
 }
 

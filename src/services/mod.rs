@@ -3,16 +3,19 @@
 
 pub mod backup;
 pub mod batch;
+pub mod cached;
 pub mod checkpoints;
 pub mod chores;
 pub mod control;
 pub mod doctor;
 pub mod embedding_status;
+pub mod estimate;
 pub mod indexing;
 pub mod ingest;
 pub mod operate;
 pub mod pacing;
 pub mod provider;
+pub mod question;
 pub mod record_status;
 pub mod search;
 pub mod secrets;

@@ -1,8 +1,10 @@
 //! What people see of a vectorizer.
 
+use super::indexing;
 use crate::error::{Error, Kind, Result};
 use crate::store::catalog;
-use crate::store::status::{self, Counts, Record};
+use crate::store::nearest;
+use crate::store::status::{self, Counts, Freshness, Record};
 use crate::store::transaction::{as_extension_owner, current_role};
 
 /// Counts of vectorizer `id`; None when the caller may not read the source, or it is gone.
@@ -12,6 +14,22 @@ pub fn counts(id: i32) -> Result<Option<Counts>> {
         Ok(v) if status::may_see(&v, role) => status::counts(&v).map(Some),
         _ => Ok(None),
     })
+}
+
+/// What the index over the vectors of `id` is doing; None where `counts` says nothing.
+pub fn index_state(id: i32) -> Result<Option<String>> {
+    let role = current_role();
+    as_extension_owner(|| match catalog::vectorizer(id) {
+        Ok(v) if status::may_see(&v, role) => Ok(Some(indexing::state(&v)?.vectors)),
+        _ => Ok(None),
+    })
+}
+
+/// How fresh an answer of `ai.search` is, and what it is found with. For those who may search.
+pub fn search_status(id: i32) -> Result<(Freshness, indexing::State)> {
+    let v = as_extension_owner(|| catalog::vectorizer(id))?;
+    nearest::require_select(&v)?;
+    as_extension_owner(|| Ok((status::freshness(&v)?, indexing::state(&v)?)))
 }
 
 /// The state of each row of the source of vectorizer `id`.

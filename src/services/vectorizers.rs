@@ -73,6 +73,7 @@ pub fn create(request: Request) -> Result<i32> {
         check_target(target)?;
     }
     check_provider(&config.embedding, source.owner, &settings)?;
+    super::indexing::check(&config.indexing, config.embedding.dimensions().unwrap_or_default(), &pgvector)?;
 
     let id = as_extension_owner(registry::next_id)?;
     let owner = roles::name_by_oid(source.owner)?;

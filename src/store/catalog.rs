@@ -120,6 +120,15 @@ pub fn id_of(name: &str) -> Result<i32> {
     }
 }
 
+/// The name of vectorizer `id`.
+pub fn name_of(id: i32) -> Result<String> {
+    match sql::query_one("SELECT name::text FROM ai.vectorizer WHERE id = $1", &[id.into()], |r| r.value(1))?
+    {
+        Some(name) => Ok(name),
+        None => Err(unknown(&id.to_string(), "")?),
+    }
+}
+
 fn unknown(shown: &str, name: &str) -> Result<Error> {
     let names: Vec<String> =
         sql::query("SELECT name::text FROM ai.vectorizer ORDER BY name", &[], |r| r.value(1))?;
@@ -269,6 +278,12 @@ pub struct Pgvector {
     pub vector_array: pg_sys::Oid,
 }
 
+impl Pgvector {
+    pub fn at_least(&self, major: u32, minor: u32) -> bool {
+        parse_version(&self.version) >= (major, minor)
+    }
+}
+
 /// The installed pgvector; an error with a hint when it is missing or too old.
 pub fn pgvector() -> Result<Pgvector> {
     let found = sql::query_one(
@@ -297,11 +312,14 @@ pub fn pgvector() -> Result<Pgvector> {
 
 /// HNSW, which everything here is indexed with, came with pgvector 0.5.0.
 fn check_version(version: &str) -> Result<()> {
-    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    if (major, minor) < (0, 5) {
+    if parse_version(version) < (0, 5) {
         return Err(Error::new(Kind::WrongState, format!("extension vector {version} is too old"))
             .hint("autovector needs 0.5.0 or later: ALTER EXTENSION vector UPDATE;"));
     }
     Ok(())
+}
+
+fn parse_version(version: &str) -> (u32, u32) {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }

@@ -1,7 +1,7 @@
 //! What the status views show: exact counts and the state of each row. Read with the rights of
 //! the source's owner; who may ask is decided by the caller's rights on the source.
 
-use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
 use pgrx::{JsonB, pg_sys};
 
 use super::catalog::Vectorizer;
@@ -46,25 +46,45 @@ fn backfill(id: i32) -> Result<Backfill> {
     Ok(found.unwrap_or(Backfill { cursor: None, scanned: true, leased: 0 }))
 }
 
+/// Rows that the first pass has still to come to, as SQL over the source, with its parameters.
+fn rest(v: &Vectorizer, backfill: &Backfill) -> (String, Vec<DatumWithOid<'static>>) {
+    if backfill.scanned {
+        return ("0::int8".to_owned(), Vec::new());
+    }
+    let cursor = &backfill.cursor;
+    let after = cursor.as_ref().map_or("true".to_owned(), |_| v.key.source_after("s", 1));
+    let args = cursor.iter().flatten().map(|part| part.clone().into()).collect();
+    (format!("(SELECT count(*) FROM {} s WHERE {after} AND NOT ({}))", v.source.scan(), settled(v)), args)
+}
+
+/// How far the store is behind the source.
+pub struct Freshness {
+    pub pending: i64,
+    pub oldest_age: Option<Interval>,
+    pub backfilling: bool,
+}
+
+/// What is pending, without counting what is done. Runs with the rights of the extension's owner
+/// outside.
+pub fn freshness(v: &Vectorizer) -> Result<Freshness> {
+    let backfill = backfill(v.id)?;
+    let (rest, args) = rest(v, &backfill);
+    let statement = format!(
+        "SELECT (SELECT count(*) FROM {queue}) + {rest}, (SELECT clock_timestamp() - min(queued_at) FROM {queue})",
+        queue = v.queue,
+    );
+    let (pending, oldest_age) = as_role(v.source.owner, || {
+        sql::query_one(&statement, &args, |row| Ok((row.value::<i64>(1)?, row.get(2)?)))
+    })?
+    .expect("a SELECT without FROM returns a row");
+    let backfilling = !backfill.scanned || backfill.leased > 0;
+    Ok(Freshness { pending: pending + backfill.leased, oldest_age, backfilling })
+}
+
 /// Exact counts, by counting. Runs with the rights of the extension's owner outside.
 pub fn counts(v: &Vectorizer) -> Result<Counts> {
     let backfill = backfill(v.id)?;
-    let (rest, args) = match (&backfill.cursor, backfill.scanned) {
-        (_, true) => ("0::int8".to_owned(), Vec::new()),
-        (cursor, false) => {
-            let after = cursor.as_ref().map_or("true".to_owned(), |_| v.key.source_after("s", 1));
-            let args =
-                cursor.iter().flatten().map(|part| part.as_str().into()).collect::<Vec<DatumWithOid>>();
-            (
-                format!(
-                    "(SELECT count(*) FROM {} s WHERE {after} AND NOT ({}))",
-                    v.source.scan(),
-                    settled(v)
-                ),
-                args,
-            )
-        }
-    };
+    let (rest, args) = rest(v, &backfill);
     let statement = format!(
         "SELECT (SELECT count(*) FROM {source}), (SELECT count(*) FROM {queue}) + {rest}, (SELECT count(*) FROM {failed}),
                 (SELECT min(queued_at) FROM {queue})",

@@ -132,23 +132,34 @@ pub fn pinned<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Runs `body` with another search_path.
 pub fn with_search_path<T>(path: &str, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let path = std::ffi::CString::new(path).expect("a search_path has no NUL");
-    // SAFETY: both strings are NUL-terminated; the level is closed below, or by the abort of the
+    with_settings(&[("search_path", path.to_owned())], body)
+}
+
+/// Runs `body` with other values of settings that any user may set.
+pub fn with_settings<T>(settings: &[(&str, String)], body: impl FnOnce() -> Result<T>) -> Result<T> {
+    if settings.is_empty() {
+        return body();
+    }
+    // SAFETY: the strings are NUL-terminated; the level is closed below, or by the abort of the
     // (sub)transaction when an ERROR skips that.
-    let level = unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            path.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-        level
-    };
+    let level = unsafe { pg_sys::NewGUCNestLevel() };
+    for (name, value) in settings {
+        let name = std::ffi::CString::new(*name).expect("names of settings are constants");
+        let value = std::ffi::CString::new(value.as_str()).expect("a setting has no NUL");
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+    }
     let result = body();
     // SAFETY: as above.
     unsafe { pg_sys::AtEOXact_GUC(true, level) };

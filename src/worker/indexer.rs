@@ -8,7 +8,7 @@ use super::process;
 use crate::error::Result;
 use crate::services::indexing;
 use crate::store::transaction::transaction;
-use crate::store::{catalog, control, indexes, roles, session};
+use crate::store::{catalog, control, indexes, keywords, roles, session};
 
 #[pg_guard]
 #[unsafe(no_mangle)]
@@ -28,18 +28,21 @@ fn build_next() -> Result<bool> {
         if !session::extension_exists()? {
             return Ok(None);
         }
-        let Some((v, hnsw)) = indexing::next_due()? else { return Ok(None) };
+        let Some((v, job)) = indexing::next_due()? else { return Ok(None) };
+        if let indexes::Job::Words(configuration) = &job {
+            keywords::settle(v.id, configuration)?;
+        }
         let schema = roles::name_of(v.store.oid)?.0;
-        let statements = indexes::statements(&v, &catalog::pgvector()?, &hnsw, &schema);
-        Ok(Some((v, statements)))
+        let statements = indexes::statements(&v, &catalog::pgvector()?, &job, &schema)?;
+        Ok(Some((v, job, statements)))
     })?;
-    let Some((v, statements)) = due else { return Ok(false) };
+    let Some((v, job, statements)) = due else { return Ok(false) };
     session::describe(&format!("autovector indexer: {}", v.name));
     for statement in &statements {
         if let Err(error) = indexes::run_top_level(statement) {
             pgrx::log!("autovector indexer: vectorizer \"{}\": {error}", v.name);
             transaction(|| {
-                control::log_error(v.id, "index build failed", json!({ "error_reason": error.message }))
+                control::log_error(v.id, job.failure(), json!({ "error_reason": error.message }))
             })?;
             return Ok(false);
         }

@@ -13,6 +13,7 @@ use super::process;
 use super::threads::Threads;
 use crate::error::{Error, Result};
 use crate::services::batch::{Batch, Embedded};
+use crate::services::cached;
 use crate::services::ingest::{self, Retry};
 use crate::settings::Settings;
 use crate::store::completion::Completed;
@@ -329,7 +330,9 @@ impl Worker {
                 served.not_before = served.next_claim(now);
                 served.last_used = now;
                 self.last_work = now;
+                let known = cached::recall(&v, &served.pipeline, &claim.rows);
                 let batch = Batch {
+                    known,
                     rows: claim.rows,
                     brake: served.brake.clone(),
                     pipeline: served.pipeline.clone(),

@@ -4,7 +4,10 @@
 pub mod backoff;
 pub mod chunking;
 pub mod config;
+pub mod estimate;
 pub mod failure;
+pub mod filter;
+pub mod fusion;
 pub mod names;
 pub mod pacing;
 pub mod packing;

@@ -105,6 +105,14 @@ fn seed(embedding: &Embedding) -> Sha256 {
     state
 }
 
+/// The hash under which a vector may be shared within a scope: who pays, and where it comes from.
+pub fn scoped(hash: &ContentHash, scope: &str) -> ContentHash {
+    let mut state = Sha256::new();
+    feed(&mut state, scope.as_bytes());
+    feed(&mut state, hash);
+    state.finalize().into()
+}
+
 /// Adds a part with its length before it, so that no two lists of parts read the same.
 fn feed(state: &mut Sha256, part: &[u8]) {
     state.update((part.len() as u64).to_be_bytes());

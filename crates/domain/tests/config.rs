@@ -82,6 +82,17 @@ fn json_has_pgais_shape() {
             json!({"implementation": "hnsw", "config_type": "indexing", "min_rows": 0, "opclass": "vector_l2_ops",
                    "m": 8, "ef_construction": 32, "create_when_queue_empty": false}),
         ),
+        (
+            Indexing::ivfflat(5, "halfvec_l2_ops", Some(7), false).map(|c| c.to_json()),
+            json!({"implementation": "ivfflat", "config_type": "indexing", "min_rows": 5, "opclass": "halfvec_l2_ops",
+                   "lists": 7, "create_when_queue_empty": false}),
+        ),
+        (
+            Indexing::diskann(5, Some("plain"), Some(50), None, Some(1.5), None, None, true)
+                .map(|c| c.to_json()),
+            json!({"implementation": "diskann", "config_type": "indexing", "min_rows": 5, "storage_layout": "plain",
+                   "num_neighbors": 50, "max_alpha": 1.5, "create_when_queue_empty": true}),
+        ),
         (Ok(Scheduling::None.to_json()), json!({"implementation": "none", "config_type": "scheduling"})),
         (
             Ok(Scheduling::Default.to_json()),
@@ -250,7 +261,6 @@ fn unknown_and_missing_implementations_are_named() {
         ("parsing", "docling", "ai.parsing_auto()"),
         ("embedding", "voyageai", "ai.embedding_openai()"),
         ("embedding", "litellm", "ai.embedding_openai()"),
-        ("indexing", "diskann", "ai.indexing_hnsw()"),
         ("scheduling", "timescaledb", "scheduling"),
     ] {
         let json = json!({"config_type": config_type, "implementation": implementation});
@@ -349,7 +359,41 @@ fn hnsw_keeps_pgvectors_bounds() {
     refused(Indexing::hnsw(0, "vector_ops", None, None, true), "\"vector_ops\"", "vector_l2_ops");
     for opclass in ["vector_cosine_ops", "vector_ip_ops", "vector_l1_ops", "vector_l2_ops"] {
         assert_eq!(Opclass::parse(opclass).map(Opclass::as_str), Ok(opclass));
+        let half = opclass.replace("vector", "halfvec");
+        assert_eq!(Opclass::parse(&half).map(Opclass::as_str), Ok(half.as_str()));
     }
+}
+
+#[test]
+fn other_indexes_keep_their_bounds() {
+    let ivfflat = |opclass, lists| Indexing::ivfflat(100, opclass, lists, true);
+    refused(ivfflat("vector_cosine_ops", Some(0)), "lists must be between 1 and 32768", "Leave lists out");
+    refused(
+        ivfflat("vector_l1_ops", None),
+        "ivfflat has no operator class vector_l1_ops",
+        "ai.indexing_hnsw()",
+    );
+    assert!(ivfflat("halfvec_l2_ops", Some(10)).is_ok());
+    let diskann =
+        |layout, neighbors, alpha| Indexing::diskann(100, layout, neighbors, None, alpha, None, None, true);
+    refused(diskann(Some("tight"), None, None), "storage_layout \"tight\"", "memory_optimized");
+    refused(diskann(None, Some(9), None), "num_neighbors must be between 10 and 1000", "default");
+    refused(diskann(None, None, Some(0.5)), "max_alpha must be between 1 and 5", "1.2");
+    assert!(diskann(Some("plain"), Some(50), Some(1.2)).is_ok());
+}
+
+#[test]
+fn wide_vectors_are_indexed_by_their_halves() {
+    let index = |indexing: Indexing, dimensions| {
+        indexing.index(dimensions).map(|index| index.map(|index| index.opclass.as_str()))
+    };
+    let hnsw = || Indexing::hnsw(0, "vector_ip_ops", None, None, true).unwrap();
+    assert_eq!(index(hnsw(), 2000), Ok(Some("vector_ip_ops")));
+    assert_eq!(index(hnsw(), 2001), Ok(Some("halfvec_ip_ops")));
+    assert_eq!(index(hnsw(), 4000), Ok(Some("halfvec_ip_ops")));
+    refused(index(hnsw(), 4001), "at most 4000 dimensions", "ai.indexing_none()");
+    assert_eq!(index(Indexing::None, 16_000), Ok(None));
+    assert_eq!(index(Indexing::Default, 16_000), Ok(None));
 }
 
 #[test]

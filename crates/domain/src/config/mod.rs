@@ -18,7 +18,7 @@ pub use chunking::{CharacterSplitter, Chunking, RecursiveSplitter};
 pub use destination::{Destination, TableDestination};
 pub use embedding::{Embedding, Local, Ollama, OpenAi};
 pub use formatting::Formatting;
-pub use indexing::{Hnsw, Indexing, Opclass};
+pub use indexing::{Diskann, Hnsw, Index, Indexing, Ivfflat, Metric, Opclass};
 pub use loading::Loading;
 pub use parsing::Parsing;
 pub use processing::Processing;

@@ -20,6 +20,8 @@ pub struct Processing {
     pub concurrency: Option<u32>,
     /// Requests and tokens a minute.
     pub rates: Rates,
+    /// Vectors are shared with the owner's other vectorizers of the same model.
+    pub embedding_cache: bool,
 }
 
 impl Processing {
@@ -55,19 +57,24 @@ impl Processing {
             requests: rate("requests_per_minute", requests_per_minute)?,
             tokens: rate("tokens_per_minute", tokens_per_minute)?,
         };
-        Ok(Processing { batch_size, concurrency, rates })
+        Ok(Processing { batch_size, concurrency, rates, embedding_cache: false })
+    }
+
+    pub fn with_cache(self, embedding_cache: bool) -> Processing {
+        Processing { embedding_cache, ..self }
     }
 
     /// Reads the JSON that `to_json` writes.
     pub fn from_json(value: &Value) -> Result<Processing, ConfigError> {
         let fields = KIND.read(value)?;
         match fields.implementation {
-            "default" => Processing::new(
+            "default" => Ok(Processing::new(
                 fields.int("batch_size")?,
                 fields.int("concurrency")?,
                 fields.int("requests_per_minute")?,
                 fields.int("tokens_per_minute")?,
-            ),
+            )?
+            .with_cache(fields.flag("embedding_cache")?.unwrap_or(false))),
             other => Err(KIND.unknown(other)),
         }
     }
@@ -81,6 +88,7 @@ impl Processing {
                 ("concurrency", optional(self.concurrency)),
                 ("requests_per_minute", optional(self.rates.requests)),
                 ("tokens_per_minute", optional(self.rates.tokens)),
+                ("embedding_cache", optional(self.embedding_cache.then_some(true))),
             ],
         )
     }

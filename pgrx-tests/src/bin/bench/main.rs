@@ -15,6 +15,7 @@ mod options;
 mod record_status;
 mod report;
 mod scale;
+mod search;
 mod statements;
 mod stats;
 mod workbench;
@@ -115,6 +116,12 @@ const CASES: &[Case] = &[
         about: "making, keeping and restoring versions, against copies and plain tables",
         usual: true,
         run: checkpoints::run,
+    },
+    Case {
+        name: "search",
+        about: "ai.search against the query by hand for pgvector",
+        usual: true,
+        run: search::run,
     },
 ];
 
