@@ -12,6 +12,7 @@ pub mod indexing;
 pub mod ingest;
 pub mod operate;
 pub mod provider;
+pub mod rebuild;
 pub mod record_status;
 pub mod search;
 pub mod secrets;

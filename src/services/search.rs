@@ -12,6 +12,7 @@ use super::{provider, waiting};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::store::catalog::{self, Vectorizer};
+use crate::store::locks;
 use crate::store::nearest::{self, Found};
 use crate::store::transaction::as_extension_owner;
 
@@ -69,11 +70,18 @@ pub fn search(id: i32, query: &str, k: i32, mode: &str) -> Result<Vec<Found>> {
     if query.trim().is_empty() {
         return Err(Error::invalid("the query is empty").hint("Say what to look for."));
     }
-    let v = as_extension_owner(|| catalog::vectorizer(id))?;
-    nearest::require_select(&v)?;
-    let vector = embed_for(&v, query, Purpose::Query)?;
     let pgvector = catalog::pgvector()?;
-    nearest::find(&v, &pgvector, opclass(&v), &vector, k)
+    loop {
+        let v = as_extension_owner(|| catalog::vectorizer(id))?;
+        nearest::require_select(&v)?;
+        let vector = embed_for(&v, query, Purpose::Query)?;
+        // While the question was embedded, another store may have taken over, with another model.
+        locks::lock_relation(v.store.oid, locks::ACCESS_SHARE);
+        let now = as_extension_owner(|| catalog::vectorizer(id))?;
+        if now.store.oid == v.store.oid {
+            return nearest::find(&now, &pgvector, opclass(&now), &vector, k);
+        }
+    }
 }
 
 fn opclass(v: &Vectorizer) -> Opclass {

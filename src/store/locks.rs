@@ -20,6 +20,8 @@ pub enum Lock {
     /// Held in share mode by whoever makes or loads a backup, for no vectorizer (0): it says so to
     /// who watches.
     Backup = 9,
+    /// Held in share mode by a statement that waits for a rebuild: its snapshot sees no store.
+    Waiting = 21,
     /// Writers of a table with checkpoints hold it in share mode from their first write to their
     /// end; who makes a checkpoint takes it exclusively. The number is the table's oid.
     Checkpoint = 20,
@@ -38,6 +40,15 @@ impl Mode {
             Mode::Exclusive => pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
         }
     }
+}
+
+/// Sessions that hold a lock of this kind, as a sub-select of their process ids.
+pub fn holders(vectorizer: i32, lock: Lock) -> String {
+    format!(
+        "SELECT l.pid FROM pg_catalog.pg_locks l
+          WHERE l.locktype = 'advisory' AND l.classid = {} AND l.objid = {} AND l.objsubid = {NUMBER_SPACE} AND l.granted",
+        lock as u32, vectorizer as u32
+    )
 }
 
 /// PostgreSQL's own advisory functions use 1 and 2 here (`lockfuncs.c`); `pg_locks` shows it
@@ -83,6 +94,16 @@ fn acquire(vectorizer: i32, lock: Lock, mode: Mode, session: bool, dont_wait: bo
     // SAFETY: the tag lives through the call; called in a transaction on the main thread.
     let result = unsafe { pg_sys::LockAcquire(&tag(vectorizer, lock), mode.lockmode(), session, dont_wait) };
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// The mode of who reads.
+pub const ACCESS_SHARE: u32 = pg_sys::AccessShareLock;
+
+/// Locks a relation until the end of the transaction, waiting for it. LOCK TABLE would lock
+/// everything that a view reads too.
+pub fn lock_relation(relation: pg_sys::Oid, mode: u32) {
+    // SAFETY: called in a transaction on the main thread; a relation that is gone is locked all the same.
+    unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) };
 }
 
 /// Gives one hold of a transaction's lock back before its end.

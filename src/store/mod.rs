@@ -24,6 +24,7 @@ pub mod locks;
 pub mod nearest;
 pub mod ownership;
 pub mod queue;
+pub mod rebuilds;
 pub mod record_status;
 pub mod registry;
 pub mod roles;

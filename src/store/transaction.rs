@@ -132,14 +132,24 @@ pub fn pinned<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Runs `body` with another search_path.
 pub fn with_search_path<T>(path: &str, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let path = std::ffi::CString::new(path).expect("a search_path has no NUL");
+    with_setting(c"search_path", path, body)
+}
+
+/// Runs `body` while nobody is waited for longer than `time` at one lock.
+pub fn with_lock_timeout<T>(time: std::time::Duration, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_setting(c"lock_timeout", &time.as_millis().to_string(), body)
+}
+
+/// Runs `body` with another value of a setting that everybody may change.
+fn with_setting<T>(name: &std::ffi::CStr, value: &str, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let value = std::ffi::CString::new(value).expect("a setting has no NUL");
     // SAFETY: both strings are NUL-terminated; the level is closed below, or by the abort of the
     // (sub)transaction when an ERROR skips that.
     let level = unsafe {
         let level = pg_sys::NewGUCNestLevel();
         pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr(),
             pg_sys::GucContext::PGC_USERSET,
             pg_sys::GucSource::PGC_S_SESSION,
             pg_sys::GucAction::GUC_ACTION_SAVE,
