@@ -55,8 +55,10 @@ COMMENT ON FUNCTION ai.rollback_rebuild(int4, interval) IS 'Goes back to the sto
 COMMENT ON FUNCTION ai.rollback_rebuild(text, interval) IS 'Goes back to the store from before the last rebuild, or forward again';
 COMMENT ON FUNCTION ai.drop_previous_store(int4) IS 'Drops the store from before the last rebuild; there is no way back then';
 COMMENT ON FUNCTION ai.drop_previous_store(text) IS 'Drops the store from before the last rebuild; there is no way back then';
-COMMENT ON FUNCTION ai.wait_for_rebuild(int4, interval) IS 'Waits until a rebuild has swapped, or is ready to be swapped by hand; false on timeout';
-COMMENT ON FUNCTION ai.wait_for_rebuild(text, interval) IS 'Waits until a rebuild has swapped, or is ready to be swapped by hand; false on timeout';
+COMMENT ON PROCEDURE ai.wait_for_rebuild(int4, interval) IS 'Waits until a rebuild has swapped, or is ready to be swapped by hand';
+COMMENT ON PROCEDURE ai.wait_for_rebuild(text, interval) IS 'Waits until a rebuild has swapped, or is ready to be swapped by hand';
+COMMENT ON FUNCTION ai._rebuild_is_over(int4) IS 'Behind ai.wait_for_rebuild';
+COMMENT ON FUNCTION ai._rebuild_is_over(text) IS 'Behind ai.wait_for_rebuild';
 COMMENT ON TABLE ai._secret_grant IS 'Who may have which API key used; see ai.grant_secret';
 COMMENT ON VIEW ai.metrics IS 'Figures for a monitoring system, names and labels in the style of Prometheus';
 COMMENT ON VIEW ai.secret_permissions IS 'Which API keys the current role, or a role it is a member of, may have used';

@@ -123,20 +123,15 @@ pub fn drop_previous_store_by_name(vectorizer: &str) -> Result<&'static str, Err
     drop_previous_store(catalog::id_of(vectorizer)?)
 }
 
+/// One look of `ai.wait_for_rebuild`.
 #[pg_extern(volatile)]
 #[search_path(pg_catalog, pg_temp)]
-pub fn wait_for_rebuild(
-    vectorizer: i32,
-    timeout: default!(Interval, "'1 hour'"),
-) -> Result<bool, ErrorReport> {
-    Ok(upkeep::wait(vectorizer, limit(&timeout)?)?)
+pub fn _rebuild_is_over(vectorizer: i32) -> Result<bool, ErrorReport> {
+    Ok(upkeep::is_over(vectorizer)?)
 }
 
-#[pg_extern(volatile, name = "wait_for_rebuild")]
+#[pg_extern(volatile, name = "_rebuild_is_over")]
 #[search_path(pg_catalog, pg_temp)]
-pub fn wait_for_rebuild_by_name(
-    vectorizer: &str,
-    timeout: default!(Interval, "'1 hour'"),
-) -> Result<bool, ErrorReport> {
-    wait_for_rebuild(catalog::id_of(vectorizer)?, timeout)
+pub fn _rebuild_is_over_by_name(vectorizer: &str) -> Result<bool, ErrorReport> {
+    _rebuild_is_over(catalog::id_of(vectorizer)?)
 }

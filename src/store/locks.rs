@@ -20,8 +20,6 @@ pub enum Lock {
     /// Held in share mode by whoever makes or loads a backup, for no vectorizer (0): it says so to
     /// who watches.
     Backup = 9,
-    /// Held in share mode by a statement that waits for a rebuild: its snapshot sees no store.
-    Waiting = 21,
     /// Writers of a table with checkpoints hold it in share mode from their first write to their
     /// end; who makes a checkpoint takes it exclusively. The number is the table's oid.
     Checkpoint = 20,
@@ -40,15 +38,6 @@ impl Mode {
             Mode::Exclusive => pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
         }
     }
-}
-
-/// Sessions that hold a lock of this kind, as a sub-select of their process ids.
-pub fn holders(vectorizer: i32, lock: Lock) -> String {
-    format!(
-        "SELECT l.pid FROM pg_catalog.pg_locks l
-          WHERE l.locktype = 'advisory' AND l.classid = {} AND l.objid = {} AND l.objsubid = {NUMBER_SPACE} AND l.granted",
-        lock as u32, vectorizer as u32
-    )
 }
 
 /// PostgreSQL's own advisory functions use 1 and 2 here (`lockfuncs.c`); `pg_locks` shows it

@@ -38,9 +38,7 @@ pub fn rebuild_to(scene: &mut Scene, dimensions: u32, auto_swap: bool) {
 
 /// Waits until the rebuild has swapped, or is ready.
 pub fn wait_for_rebuild(scene: &mut Scene) {
-    let done: bool = scene.db.one("select ai.wait_for_rebuild('docs', '60s')", &[]);
-    let status: Vec<String> = scene.db.all("select to_jsonb(s)::text from ai.vectorizer_status s", &[]);
-    assert!(done, "the rebuild is not through:\n{}", status.join("\n"));
+    scene.db.batch("call ai.wait_for_rebuild('docs', '60s')");
 }
 
 /// The dimensions that the view shows, each once, in order.

@@ -45,7 +45,7 @@ pub fn finish(id: i32, force: bool, timeout: Duration) -> Result<&'static str> {
                 Kind::WrongState,
                 format!("the rebuild of vectorizer \"{}\" is not ready: it is {}", v.name, state.as_str()),
             )
-            .hint(format!("Wait for it: SELECT ai.wait_for_rebuild('{}');", v.name));
+            .hint(format!("Wait for it: CALL ai.wait_for_rebuild('{}');", v.name));
             error.detail = rebuild.note;
             return Err(error);
         }
@@ -151,7 +151,7 @@ fn exchange(rebuild: &Rebuild, by: &str) -> Result<()> {
 /// A session with a snapshot from before the new store was filled would find it half empty.
 fn require_young_snapshots(rebuild: &Rebuild) -> Result<()> {
     let Some(ready) = rebuild.ready_xid.filter(|_| rebuild.is_running()) else { return Ok(()) };
-    let old = rebuilds::old_snapshots(rebuild, ready)?;
+    let old = rebuilds::old_snapshots(ready)?;
     if old.is_empty() {
         return Ok(());
     }

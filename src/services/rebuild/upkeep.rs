@@ -2,18 +2,17 @@
 //! swapped. Each step is a transaction of its own, so whatever is killed, the next look finds the
 //! state that was reached.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use autovector_domain::states::RebuildState;
 
 use super::swap;
 use crate::error::{Error, Kind, Result};
 use crate::services::chores::Chore;
-use crate::services::{indexing, waiting};
+use crate::services::indexing;
 use crate::store::catalog::{self, Vectorizer};
-use crate::store::locks::{self, Lock, Mode};
 use crate::store::rebuilds::{self, Rebuild, belongings, overlap, swapping};
-use crate::store::transaction::{as_extension_owner, has_fixed_snapshot, transaction};
+use crate::store::transaction::{as_extension_owner, current_role, transaction};
 use crate::store::{control, failpoint, generations, indexes, session, status};
 
 pub const CHORE: Chore = Chore { name: "rebuilds", due, run };
@@ -22,8 +21,6 @@ pub const CHORE: Chore = Chore { name: "rebuilds", due, run };
 const LOOK: Duration = Duration::from_secs(1);
 /// For so long a swap is tried before the next chore's turn comes.
 const SWAP_PATIENCE: Duration = Duration::from_secs(5);
-/// Between two looks while waiting.
-const POLL: Duration = Duration::from_millis(20);
 
 fn due() -> Result<Option<Duration>> {
     let mut next = None;
@@ -165,50 +162,33 @@ fn compare(rebuild: &Rebuild) -> Result<()> {
     rebuilds::set_ready(rebuild.vectorizer, generations::last()?, share, sampled)
 }
 
-/// Waits until a rebuild has swapped, or is ready to be swapped by hand. False when `timeout` is
-/// over first.
-pub fn wait(id: i32, timeout: Duration) -> Result<bool> {
+/// True when a rebuild has swapped, or is ready to be swapped by hand; an error when it stands
+/// still. Whoever waits asks again and again in new transactions: the indexes of the new store,
+/// and the swap, wait for old snapshots.
+pub fn is_over(id: i32) -> Result<bool> {
     let v = as_extension_owner(|| catalog::vectorizer(id))?;
-    if !status::may_see(&v, crate::store::transaction::current_role()) {
+    if !status::may_see(&v, current_role()) {
         return Err(Error::new(
             Kind::InsufficientPrivilege,
             format!("permission denied for source table {}", v.source.ident),
         )
         .hint("Only those who may SELECT from it may wait for its vectorizer."));
     }
-    if has_fixed_snapshot() {
-        return Err(Error::new(Kind::WrongState, "a rebuild cannot be waited for on an old snapshot")
-            .hint("Do it in a transaction of isolation level READ COMMITTED."));
+    let Some(rebuild) = as_extension_owner(|| rebuilds::of(id))?.filter(Rebuild::is_running) else {
+        return Ok(true);
+    };
+    if rebuild.state == RebuildState::Ready && !rebuild.auto_swap {
+        return Ok(true);
     }
-    // The swap waits for old snapshots, but not for that of this statement.
-    locks::wait_for_transaction(id, Lock::Waiting, Mode::Share);
-    let done = wait_for_end(id, &v.name, timeout);
-    locks::release_in_transaction(id, Lock::Waiting, Mode::Share);
-    done
-}
-
-fn wait_for_end(id: i32, name: &str, timeout: Duration) -> Result<bool> {
-    let deadline = Instant::now().checked_add(timeout);
-    loop {
-        let rebuild = as_extension_owner(|| rebuilds::of(id))?;
-        let Some(rebuild) = rebuild.filter(Rebuild::is_running) else { return Ok(true) };
-        if rebuild.state == RebuildState::Ready && !rebuild.auto_swap {
-            return Ok(true);
-        }
-        let note = rebuild.note.filter(|note| !note.starts_with(rebuilds::WAITING));
-        let standing = as_extension_owner(|| control::read(rebuild.other))?.filter(|c| c.state != "running");
-        if let Some(reason) =
-            standing.map(|c| format!("{}: {}", c.state, c.reason.unwrap_or_default())).or(note)
-        {
-            return Err(Error::new(
-                Kind::WrongState,
-                format!("the rebuild of vectorizer \"{}\" stands still, {reason}", name),
-            )
-            .hint(format!("Mend that, then SELECT ai.resume_vectorizer('{name}');")));
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(false);
-        }
-        waiting::nap(POLL);
+    let stopped = as_extension_owner(|| control::read(rebuild.other))?.filter(|c| c.state != "running");
+    let stopped = stopped.map(|c| format!("{}: {}", c.state, c.reason.unwrap_or_default()));
+    let note = rebuild.note.filter(|note| !note.starts_with(rebuilds::WAITING));
+    match stopped.or(note) {
+        None => Ok(false),
+        Some(reason) => Err(Error::new(
+            Kind::WrongState,
+            format!("the rebuild of vectorizer \"{}\" stands still, {reason}", v.name),
+        )
+        .hint(format!("Mend that, then SELECT ai.resume_vectorizer('{}');", v.name))),
     }
 }

@@ -9,7 +9,6 @@ pub mod swapping;
 use autovector_domain::states::RebuildState;
 
 use super::catalog::Vectorizer;
-use super::locks::{self, Lock};
 use super::sql;
 use crate::error::{Error, Kind, Result};
 
@@ -171,17 +170,16 @@ pub fn cancel_autovacuum(relations: Vec<pgrx::pg_sys::Oid>) -> Result<()> {
 }
 
 /// Sessions whose snapshot is older than the new store, so that it would look incomplete to them.
-pub fn old_snapshots(rebuild: &Rebuild, ready_xid: i64) -> Result<Vec<i32>> {
-    let statement = format!(
+pub fn old_snapshots(ready_xid: i64) -> Result<Vec<i32>> {
+    sql::query(
         "SELECT a.pid FROM pg_catalog.pg_stat_get_activity(NULL) a
           WHERE a.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
             AND a.backend_type IN ('client backend', 'parallel worker') AND a.pid <> pg_backend_pid()
             AND age(a.backend_xmin) > age((($1) % 4294967296)::text::xid)
-            AND a.pid NOT IN ({})
           ORDER BY a.pid",
-        locks::holders(rebuild.vectorizer, Lock::Waiting)
-    );
-    sql::query(&statement, &[ready_xid.into()], |row| row.value(1))
+        &[ready_xid.into()],
+        |row| row.value(1),
+    )
 }
 
 /// What a note begins with that goes by itself.
