@@ -163,6 +163,31 @@ CREATE TABLE ai._embedding_cache_size (
     rows               int8 NOT NULL
 ) WITH (fillfactor = 20);
 
+-- A vectorizer that is rebuilt with another configuration, or that was. `other` is a vectorizer
+-- behind the scenes, with queue, cursor, triggers and store of its own: until the swap it fills
+-- the new store, after it it keeps the one from before.
+CREATE TABLE ai._rebuild (
+    vectorizer_id      int4 PRIMARY KEY REFERENCES ai.vectorizer ON DELETE CASCADE,
+    other              int4 NOT NULL UNIQUE REFERENCES ai.vectorizer ON DELETE CASCADE,
+    state              text NOT NULL DEFAULT 'filling' CHECK (state IN ('filling', 'indexing', 'ready', 'swapped')),
+    auto_swap          bool NOT NULL,
+    started_by         name NOT NULL,
+    started_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Changes up to this generation have to be in the new store before it goes on.
+    fence              int8,
+    -- Older snapshots than this transaction id miss rows of the new store.
+    ready_xid          int8,
+    -- Of the neighbours of sampled rows, the share that both stores name.
+    overlap            float8 CHECK (overlap BETWEEN 0 AND 1),
+    sampled            int4 CHECK (sampled >= 0),
+    -- What the swap waits for.
+    note               text,
+    swapped_at         timestamptz,
+    swap_ms            float8,
+    CHECK (vectorizer_id <> other),
+    CHECK ((state = 'swapped') = (swapped_at IS NOT NULL))
+);
+
 -- Grows with every change that is captured; a dirty key carries the value of its last one.
 CREATE SEQUENCE ai._generation_seq AS int8;
 
@@ -182,5 +207,6 @@ SELECT pg_catalog.pg_extension_config_dump('ai._lease_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._vectorizer_errors', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._embedding_status', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._text_search', '');
+SELECT pg_catalog.pg_extension_config_dump('ai._rebuild', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._generation_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._secret_grant', '');

@@ -7,7 +7,7 @@ SELECT v.id,
        CASE WHEN v.store IS NOT NULL
             THEN format('%I.%I', v.config #>> '{destination,target_schema}', v.config #>> '{destination,target_table}')
        END AS target_table,
-       CASE WHEN v.store IS NOT NULL
+       CASE WHEN v.store IS NOT NULL AND v.config #>> '{destination,view_name}' IS NOT NULL
             THEN format('%I.%I', v.config #>> '{destination,view_schema}', v.config #>> '{destination,view_name}')
        END AS view,
        coalesce(v.config #>> '{destination,embedding_column}', 'embedding') AS embedding_column,
@@ -55,14 +55,22 @@ SELECT v.id,
        b.tokens AS budget_tokens,
        CASE WHEN b.period_end > clock_timestamp() THEN b.used WHEN b.tokens IS NOT NULL THEN 0 END AS budget_used,
        b.resets_at AS budget_resets_at,
-       ai._index_state(v.id) AS index_state
+       ai._index_state(v.id) AS index_state,
+       CASE WHEN h.state <> 'running' AND r.state <> 'swapped' THEN h.state ELSE r.state END AS rebuild,
+       CASE WHEN r.state <> 'swapped' THEN coalesce(CASE WHEN h.state <> 'running' THEN h.reason END, r.note) END AS rebuild_reason,
+       o.name AS rebuild_name,
+       round(r.overlap::numeric, 3) AS rebuild_overlap
   FROM ai.vectorizer v
   JOIN ai._vectorizer_control c ON c.vectorizer_id = v.id
   JOIN ai._vectorizer_cursor s ON s.vectorizer_id = v.id
   JOIN ai._vectorizer_counters k ON k.vectorizer_id = v.id
   LEFT JOIN (SELECT u.*, u.period_end > clock_timestamp() AND u.used >= u.tokens AS spent,
                     ai._period_end(u.period_end, u.per, clock_timestamp()) AS resets_at
-               FROM ai._vectorizer_budget u) b ON b.vectorizer_id = v.id
+               FROM ai._vectorizer_budget u) b
+         ON b.vectorizer_id = coalesce((SELECT m.vectorizer_id FROM ai._rebuild m WHERE m.other = v.id), v.id)
+  LEFT JOIN ai._rebuild r ON r.vectorizer_id = v.id
+  LEFT JOIN ai._vectorizer_control h ON h.vectorizer_id = r.other
+  LEFT JOIN ai.vectorizer o ON o.id = r.other
   -- Joined, not asked for row by row: the planner would think it dear enough to compile.
   LEFT JOIN (SELECT DISTINCT l.vectorizer_id FROM ai._lease l) f ON f.vectorizer_id = v.id
  CROSS JOIN LATERAL ai._window(v.config -> 'scheduling', clock_timestamp()) w

@@ -49,6 +49,11 @@ extension_sql_file!(
         api::operate::_throttle
     ]
 );
+extension_sql_file!(
+    "../sql/rebuild.sql",
+    name = "rebuild",
+    requires = ["bootstrap", api::rebuild::_rebuild_is_over, api::rebuild::_rebuild_is_over_by_name]
+);
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["views"]);
 extension_sql_file!(
     "../sql/record_status.sql",

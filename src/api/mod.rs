@@ -5,6 +5,7 @@ pub mod backup;
 pub mod checkpoints;
 pub mod config_functions;
 pub mod operate;
+pub mod rebuild;
 pub mod record_status;
 pub mod run;
 pub mod search;

@@ -13,7 +13,7 @@ use crate::services::control;
 use crate::store::catalog;
 
 /// An interval as a time to wait; negative ones are refused.
-fn timeout(interval: &Interval) -> Result<Duration> {
+pub(super) fn timeout(interval: &Interval) -> Result<Duration> {
     let micros = interval.as_micros();
     u64::try_from(micros).map(Duration::from_micros).map_err(|_| {
         Error::invalid("timeout is negative or out of range").hint("Give an interval such as '1 minute'.")

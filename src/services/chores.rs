@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::backup;
+use super::{backup, rebuild};
 use crate::error::Result;
 
 /// One kind of regular work.
@@ -21,6 +21,8 @@ pub struct Chore {
 
 /// Every chore, in the order in which they run.
 pub const ALL: &[Chore] = &[
+    // Waits for nobody for long, and somebody waits for it.
+    rebuild::upkeep::CHORE,
     super::checkpoints::upkeep::CHORE,
     super::cached::CHORE,
     Chore { name: "backup", due: backup::policy::due, run: backup::policy::run },

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::vectorizers::check_columns;
-use super::{ingest, waiting};
+use super::{ingest, rebuild, waiting};
 use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{self, Vectorizer};
 use crate::store::locks::{self, Lock, Mode};
 use crate::store::transaction::as_extension_owner;
-use crate::store::{capture, control, generations, mending, roles, wake, work};
+use crate::store::{capture, control, generations, mending, rebuilds, roles, wake, work};
 
 /// Between two looks while waiting for others.
 const POLL: Duration = Duration::from_millis(5);
@@ -16,7 +16,14 @@ const POLL: Duration = Duration::from_millis(5);
 pub(super) fn managed(id: i32) -> Result<Vectorizer> {
     let v = as_extension_owner(|| catalog::vectorizer(id))?;
     roles::require_ownership(&v.source)?;
+    rebuild::refuse_hidden(id)?;
     Ok(v)
+}
+
+/// The vectorizer and the hidden one that fills a new store for it: they stop and go together.
+pub(super) fn with_rebuild(id: i32) -> Result<Vec<i32>> {
+    let filling = as_extension_owner(|| rebuilds::filling(id))?;
+    Ok(std::iter::once(id).chain(filling).collect())
 }
 
 /// Pauses: nothing new is claimed from now on. With `wait` the batches in flight are completed
@@ -26,10 +33,13 @@ pub fn pause(id: i32, reason: Option<&str>, wait: bool, timeout: Duration) -> Re
     let v = managed(id)?;
     let deadline = Instant::now().checked_add(timeout);
     let by = roles::current_name()?;
-    locks::wait_for_transaction(v.id, Lock::Gate, Mode::Exclusive);
-    as_extension_owner(|| control::set_state(v.id, "paused", reason, &by, false))?;
+    let both = with_rebuild(v.id)?;
+    for id in &both {
+        locks::wait_for_transaction(*id, Lock::Gate, Mode::Exclusive);
+        as_extension_owner(|| control::set_state(*id, "paused", reason, &by, false))?;
+    }
     capture::wake_at_commit();
-    let quiet = wait_for_quiet(vec![v.id], wait, deadline)?.is_empty();
+    let quiet = wait_for_quiet(both, wait, deadline)?.is_empty();
     Ok(if quiet { "paused" } else { "pausing" })
 }
 
@@ -39,13 +49,18 @@ pub fn resume(id: i32) -> Result<&'static str> {
     let v = managed(id)?;
     let by = roles::current_name()?;
     check_columns(&v.source, &v.config)?;
-    if mending::mend(&v)? {
-        pgrx::notice!(
-            "triggers of vectorizer \"{}\" were missing and have been made again; every row is looked at",
-            v.name
-        );
+    for id in with_rebuild(v.id)? {
+        if mending::mend(&as_extension_owner(|| catalog::vectorizer(id))?)? {
+            pgrx::notice!(
+                "triggers of vectorizer \"{}\" were missing and have been made again; every row is looked at",
+                v.name
+            );
+        }
+        as_extension_owner(|| {
+            control::set_state(id, "running", None, &by, false)?;
+            rebuilds::set_note(id, None)
+        })?;
     }
-    as_extension_owner(|| control::set_state(v.id, "running", None, &by, false))?;
     capture::wake_at_commit();
     Ok(resumed(&v))
 }
@@ -171,7 +186,10 @@ fn refuse_standstill(v: &Vectorizer) -> Result<()> {
 /// Puts failed rows back into the dirty set; returns how many.
 pub fn retry_failed(id: i32, error_like: Option<&str>) -> Result<i64> {
     let v = managed(id)?;
-    let rows = ingest::retry_failed(&v, error_like)?;
+    let mut rows = ingest::retry_failed(&v, error_like)?;
+    if let Some(other) = as_extension_owner(|| rebuilds::filling(v.id))? {
+        rows += ingest::retry_failed(&as_extension_owner(|| catalog::vectorizer(other))?, error_like)?;
+    }
     capture::wake_at_commit();
     Ok(rows as i64)
 }

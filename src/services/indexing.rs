@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{self, Pgvector, Vectorizer};
 use crate::store::indexes::{self, Job, Method};
 use crate::store::transaction::{as_extension_owner, as_role};
-use crate::store::{capture, keywords, roles};
+use crate::store::{capture, keywords, rebuilds, roles};
 
 /// The next index that should be built now.
 pub fn next_due() -> Result<Option<(Vectorizer, Job)>> {
@@ -21,9 +21,14 @@ pub fn next_due() -> Result<Option<(Vectorizer, Job)>> {
 }
 
 fn due(v: &Vectorizer) -> Result<Option<Job>> {
+    // The store of a rebuild gets its index when it has its rows, and a kept one gets none.
+    let in_rebuild = rebuilds::wants_index(v.id)?;
+    if in_rebuild == Some(false) {
+        return Ok(None);
+    }
     let index = wanted(v)?;
     let ready = |min_rows: u32, when_quiet: bool| -> Result<bool> {
-        Ok((!when_quiet || indexes::is_quiet(v)?) && indexes::has_rows(v, min_rows)?)
+        Ok((!when_quiet || in_rebuild.is_some() || indexes::is_quiet(v)?) && indexes::has_rows(v, min_rows)?)
     };
     if let Some(index) = &index
         && indexes::serving(v, index.opclass.metric)?.0 == Method::None
@@ -128,4 +133,12 @@ pub fn state(v: &Vectorizer) -> Result<State> {
         say(words_ready, words_wanted, vectors_ready || index.is_none(), "keyword index build failed")?;
     let vectors = say(vectors_ready, index.is_some(), true, "index build failed")?;
     Ok(State { vectors, words, configuration })
+}
+
+/// True when the configuration asks for an index over the vectors that is not there yet, though it
+/// should be.
+pub fn is_missing(v: &Vectorizer) -> Result<bool> {
+    let Some(index) = wanted(v)? else { return Ok(false) };
+    let missing = indexes::serving(v, index.opclass.metric)?.0 == Method::None;
+    Ok(missing && indexes::has_rows(v, index.min_rows)?)
 }

@@ -16,6 +16,7 @@ pub mod operate;
 pub mod pacing;
 pub mod provider;
 pub mod question;
+pub mod rebuild;
 pub mod record_status;
 pub mod search;
 pub mod secrets;

@@ -6,14 +6,19 @@ use autovector_domain::config::Scheduling;
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use serde_json::Value;
 
-use super::control::managed;
+use super::control::{managed, with_rebuild};
 use crate::error::{Error, Kind, Result};
 use crate::store::transaction::as_extension_owner;
-use crate::store::{capture, control, ledger, registry, work};
+use crate::store::{capture, control, ledger, rebuilds, registry, work};
 
 pub fn set_priority(id: i32, priority: i32) -> Result<()> {
     let v = managed(id)?;
-    as_extension_owner(|| control::set_priority(v.id, priority))?;
+    as_extension_owner(|| {
+        if let Some(other) = rebuilds::filling(v.id)? {
+            control::set_priority(other, priority)?;
+        }
+        control::set_priority(v.id, priority)
+    })?;
     capture::wake_at_commit();
     Ok(())
 }
@@ -23,7 +28,9 @@ pub fn set_scheduling(id: i32, scheduling: Option<Value>) -> Result<Value> {
     let v = managed(id)?;
     let scheduling =
         scheduling.map_or(Ok(Scheduling::Default), |json| Scheduling::from_json(&json))?.to_json();
-    as_extension_owner(|| registry::set_config_part(v.id, "scheduling", &scheduling))?;
+    for id in with_rebuild(v.id)? {
+        as_extension_owner(|| registry::set_config_part(id, "scheduling", &scheduling))?;
+    }
     capture::wake_at_commit();
     Ok(scheduling)
 }
@@ -78,11 +85,17 @@ pub fn run(id: i32, time: Option<Duration>, max_rows: Option<i64>) -> Result<&'s
         )
         .hint("Raise it with ai.set_budget, or wait for the next period."));
     }
-    let pending = as_extension_owner(|| work::is_pending(v.id))?;
+    let both = with_rebuild(v.id)?;
+    let mut pending = false;
+    for id in &both {
+        pending |= as_extension_owner(|| work::is_pending(*id))?;
+    }
     if !pending && time.is_none() {
         return Ok("idle");
     }
-    as_extension_owner(|| control::start_run(v.id, time, max_rows))?;
+    for id in both {
+        as_extension_owner(|| control::start_run(id, time, max_rows))?;
+    }
     capture::wake_at_commit();
     Ok("running")
 }

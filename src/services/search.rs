@@ -15,6 +15,7 @@ use crate::store::catalog::{self, Vectorizer};
 use crate::store::filter::{self, Condition};
 use crate::store::indexes;
 use crate::store::keywords::{self, Words};
+use crate::store::locks;
 use crate::store::nearest;
 use crate::store::transaction::as_extension_owner;
 
@@ -74,7 +75,30 @@ pub fn embed(id: i32, text: &str, purpose: Purpose) -> Result<Vec<f32>> {
 
 /// The best chunks of vectorizer `id` for a query, best first.
 pub fn search(id: i32, request: Request<'_>) -> Result<Vec<Found>> {
-    let search = check(id, request)?;
+    let mut search = check(id, request)?;
+    let (mode, vector) = loop {
+        let question = embed_question(&search)?;
+        // While the question was embedded, another store may have taken over, with another model.
+        locks::lock_relation(search.v.store.oid, locks::ACCESS_SHARE);
+        let now = as_extension_owner(|| catalog::vectorizer(id))?;
+        if now.store.oid == search.v.store.oid {
+            break question;
+        }
+        nearest::require_select(&now)?;
+        search.v = now;
+    };
+    let mut found = match (mode, &vector) {
+        (Mode::Vector, Some(vector)) => mark(search.by_vector(vector, search.k)?, "vector"),
+        (Mode::Hybrid, Some(vector)) => search.by_both(vector)?,
+        _ => mark(search.by_words(search.k, RANKED.max(search.k))?, "keyword"),
+    };
+    found.truncate(search.k as usize);
+    Ok(found)
+}
+
+/// The question's vector, where the mode needs one and the provider can be reached; and the mode that
+/// is left.
+fn embed_question(search: &Search<'_>) -> Result<(Mode, Option<Vec<f32>>)> {
     let mut mode = search.mode;
     let mut vector = None;
     if mode != Mode::Keyword {
@@ -90,13 +114,7 @@ pub fn search(id: i32, request: Request<'_>) -> Result<Vec<Found>> {
             Err(error) => return Err(error),
         }
     }
-    let mut found = match (mode, &vector) {
-        (Mode::Vector, Some(vector)) => mark(search.by_vector(vector, search.k)?, "vector"),
-        (Mode::Hybrid, Some(vector)) => search.by_both(vector)?,
-        _ => mark(search.by_words(search.k, RANKED.max(search.k))?, "keyword"),
-    };
-    found.truncate(search.k as usize);
-    Ok(found)
+    Ok((mode, vector))
 }
 
 fn check(id: i32, request: Request<'_>) -> Result<Search<'_>> {

@@ -14,7 +14,7 @@ use crate::store::catalog::{self, Pgvector, Relation};
 use crate::store::key::KeySpec;
 use crate::store::registry::{self, NewVectorizer};
 use crate::store::transaction::{as_extension_owner, current_role};
-use crate::store::{capture, ddl, locks, roles, secret_grants, wake};
+use crate::store::{capture, ddl, locks, rebuilds, roles, secret_grants, wake};
 
 /// The priority of a vectorizer that nobody gave another one.
 pub const DEFAULT_PRIORITY: i32 = 100;
@@ -106,7 +106,7 @@ pub fn create(request: Request) -> Result<i32> {
     ddl::create_triggers(id, &source, &key, &relevant_columns(&config)?)?;
     if let (Some(target), Some(store)) = (&target, store) {
         let store = catalog::relation(store)?.expect("created above");
-        ddl::create_view(&target.view_schema, &target.view, &source, &store, &key, &owner)?;
+        ddl::create_view(&target.view_schema, &target.view, &source, &store, &key, &pgvector, &owner)?;
         ddl::grant_select(&store, &target.view_schema, &target.view, &roles::existing(&request.grant_to)?)?;
     }
     if !wake::preloaded() {
@@ -155,6 +155,11 @@ fn config(request: &Request, schema: &str, table: &str, settings: &Settings) -> 
     parts.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     let mut config = VectorizerConfig::from_json(&Value::Object(parts))?;
     config.destination = config.destination.resolve(schema, table);
+    settle(config, settings)
+}
+
+/// Fills the model's dimension in, and checks what concerns more than one part.
+pub(super) fn settle(mut config: VectorizerConfig, settings: &Settings) -> Result<VectorizerConfig> {
     if let Embedding::Local(local) = &mut config.embedding {
         let info = provider::describe(&local.model, settings)?;
         let found = info.dimensions;
@@ -259,7 +264,7 @@ fn check_target(target: &Target) -> Result<()> {
 
 /// What can be seen of the provider without calling it. A key that is not there yet may come:
 /// that alone is a warning.
-fn check_provider(embedding: &Embedding, owner: pg_sys::Oid, settings: &Settings) -> Result<()> {
+pub(super) fn check_provider(embedding: &Embedding, owner: pg_sys::Oid, settings: &Settings) -> Result<()> {
     let may_use_key = match embedding.api_key_name() {
         Some(secret) => as_extension_owner(|| secret_grants::may_use(owner, secret))?,
         None => true,
@@ -301,6 +306,10 @@ pub fn drop(id: i32, drop_all: bool) -> Result<()> {
     let v = registry::for_drop(id)?;
     if let Some(source) = &v.source {
         roles::require_ownership(source)?;
+    }
+    super::rebuild::refuse_hidden(id)?;
+    if let Some(rebuild) = as_extension_owner(|| rebuilds::of(id))? {
+        super::rebuild::discard(&rebuild)?;
     }
     locks::wait_for_transaction(id, locks::Lock::Gate, locks::Mode::Exclusive);
     as_extension_owner(|| registry::end_leases(id))?;

@@ -61,20 +61,29 @@ impl Vectorizer {
 
 /// The relation behind `oid`, None when it has been dropped.
 pub fn relation(oid: pg_sys::Oid) -> Result<Option<Relation>> {
-    sql::query_one(
-        "SELECT n.nspname::text, c.relname::text, c.relowner, c.relkind::text
-           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-          WHERE c.oid = $1",
+    let found = sql::query_one(
+        "SELECT c.relowner, c.relkind::text FROM pg_catalog.pg_class c WHERE c.oid = $1",
         &[oid.into()],
-        |row| {
-            Ok(Relation {
-                oid,
-                ident: Ident::qualified(&row.value::<String>(1)?, &row.value::<String>(2)?),
-                owner: row.value(3)?,
-                kind: row.value::<String>(4)?.as_bytes()[0],
-            })
-        },
-    )
+        |row| Ok((row.value(1)?, row.value::<String>(2)?.as_bytes()[0])),
+    )?;
+    let (Some((owner, kind)), Some(ident)) = (found, name_now(oid)) else { return Ok(None) };
+    Ok(Some(Relation { oid, ident, owner, kind }))
+}
+
+/// What a relation is called now, as statements will look it up, also where the transaction's
+/// snapshot is from before it was renamed. None when it has been dropped.
+fn name_now(oid: pg_sys::Oid) -> Option<Ident> {
+    // SAFETY: look-ups in the catalog caches; names are palloc'd, NUL-terminated strings, or null.
+    unsafe {
+        let name = pg_sys::get_rel_name(oid);
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(oid));
+        if name.is_null() || schema.is_null() {
+            return None;
+        }
+        let text =
+            |name: *mut std::ffi::c_char| std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned();
+        Some(Ident::qualified(&text(schema), &text(name)))
+    }
 }
 
 /// The primary key of `source` as it stands now, None when it has none.

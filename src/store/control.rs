@@ -112,6 +112,16 @@ pub fn paused_with_all() -> Result<Vec<i32>> {
     )
 }
 
+/// The priority of a vectorizer.
+pub fn priority(id: i32) -> Result<i32> {
+    let found = sql::query_one(
+        "SELECT priority FROM ai._vectorizer_control WHERE vectorizer_id = $1",
+        &[id.into()],
+        |row| row.value(1),
+    )?;
+    Ok(found.unwrap_or(100))
+}
+
 /// Lower numbers work first.
 pub fn set_priority(id: i32, priority: i32) -> Result<()> {
     sql::execute(

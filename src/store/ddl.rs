@@ -154,31 +154,15 @@ pub fn add_vector_column(
     }
 }
 
-/// Four triggers. The one for UPDATE fires only for rows whose key or relevant columns changed:
-/// `ai._unchanged` compares them as they are stored, without reading what is out of line.
+/// Four triggers. The one for UPDATE fires only for rows whose key or relevant columns changed.
 pub fn create_triggers(id: i32, source: &Relation, key: &KeySpec, relevant: &[String]) -> Result<()> {
     let name = trigger_name(id);
-    let mut arguments = quote_literal(id.to_string());
-    for column in &key.columns {
-        arguments.push_str(&format!(", {}", quote_literal(column.attnum.to_string())));
-    }
-    let mut watched: Vec<&String> = key.columns.iter().map(|c| &c.source_name).collect();
-    watched.extend(relevant.iter().filter(|column| !key.columns.iter().any(|c| &c.source_name == *column)));
-    let unchanged = watched
-        .iter()
-        .map(|column| format!("ai._unchanged(OLD.{0}, NEW.{0})", Ident::new(column)))
-        .collect::<Vec<_>>()
-        .join(" AND ");
+    let arguments = trigger_arguments(id, key);
     let table = &source.ident;
     for statement in [
         format!(
             "CREATE TRIGGER {} AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION ai._capture_row({arguments})",
             Ident::new(&name)
-        ),
-        format!(
-            "CREATE TRIGGER {} AFTER UPDATE ON {table} FOR EACH ROW WHEN (NOT ({unchanged}))
-             EXECUTE FUNCTION ai._capture_row({arguments})",
-            Ident::new(&format!("{name}_update"))
         ),
         format!(
             "CREATE TRIGGER {} AFTER DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION ai._capture_row({arguments})",
@@ -191,7 +175,35 @@ pub fn create_triggers(id: i32, source: &Relation, key: &KeySpec, relevant: &[St
     ] {
         sql::execute_once(&statement)?;
     }
-    Ok(())
+    set_update_trigger(id, source, key, relevant)
+}
+
+/// Makes the trigger for UPDATE, or gives it other columns to look at: `ai._unchanged` compares
+/// them as they are stored, without reading what is out of line.
+pub fn set_update_trigger(id: i32, source: &Relation, key: &KeySpec, relevant: &[String]) -> Result<()> {
+    let mut watched: Vec<&String> = key.columns.iter().map(|c| &c.source_name).collect();
+    watched.extend(relevant.iter().filter(|column| !key.columns.iter().any(|c| &c.source_name == *column)));
+    let unchanged = watched
+        .iter()
+        .map(|column| format!("ai._unchanged(OLD.{0}, NEW.{0})", Ident::new(column)))
+        .collect::<Vec<_>>()
+        .join(" AND ");
+    sql::execute_once(&format!(
+        "CREATE OR REPLACE TRIGGER {} AFTER UPDATE ON {} FOR EACH ROW WHEN (NOT ({unchanged}))
+         EXECUTE FUNCTION ai._capture_row({})",
+        Ident::new(&format!("{}_update", trigger_name(id))),
+        source.ident,
+        trigger_arguments(id, key),
+    ))
+}
+
+/// The vectorizer's id, then the key's attribute numbers.
+fn trigger_arguments(id: i32, key: &KeySpec) -> String {
+    let mut arguments = quote_literal(id.to_string());
+    for column in &key.columns {
+        arguments.push_str(&format!(", {}", quote_literal(column.attnum.to_string())));
+    }
+    arguments
 }
 
 /// The triggers of a vectorizer, by what follows its name in theirs.
@@ -232,17 +244,21 @@ pub fn drop_triggers(id: i32, source: &Relation) -> Result<()> {
 }
 
 /// The view that joins the store with its source: pgai's columns, then the source's. A source
-/// column that has the name of one of the store's is shown as `source_<name>`.
+/// column that has the name of one of the store's is shown as `source_<name>`. The vectors are
+/// shown without their number of dimensions, so that a model with another one can take over
+/// under the view, and under whatever stands on it.
 pub fn create_view(
     schema: &str,
     name: &str,
     source: &Relation,
     store: &Relation,
     key: &KeySpec,
+    pgvector: &Pgvector,
     owner: &str,
 ) -> Result<()> {
     let shown = ["embedding_uuid", "chunk_seq", "chunk", "embedding"];
-    let mut columns: Vec<String> = shown.iter().map(|column| format!("t.{column}")).collect();
+    let mut columns: Vec<String> = shown[..3].iter().map(|column| format!("t.{column}")).collect();
+    columns.push(format!("t.embedding::{}.vector AS embedding", pgvector.schema));
     for column in catalog::column_names(source.oid)? {
         let from = if key.columns.iter().any(|c| c.source_name == column) { "t" } else { "s" };
         let alias =
@@ -273,6 +289,10 @@ pub fn grant_select(store: &Relation, view_schema: &str, view: &str, roles: &[St
         ))?;
     }
     Ok(())
+}
+
+pub fn drop_table(table: &Ident) -> Result<()> {
+    sql::execute_once(&format!("DROP TABLE {table}"))
 }
 
 pub fn drop_target(target: &Target) -> Result<()> {

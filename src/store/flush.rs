@@ -14,7 +14,7 @@ use super::capture::{Change, NotedKey};
 use super::catalog::{self, Vectorizer};
 use super::key::columns_of;
 use super::sql;
-use super::transaction::{as_extension_owner, as_role, attempt};
+use super::transaction::{as_extension_owner, as_role, attempt, has_fixed_snapshot};
 use crate::error::{Error, Kind, Result};
 
 thread_local! {
@@ -35,7 +35,27 @@ pub fn raise<T>(result: Result<T>) -> T {
     }
 }
 
+/// The vectorizer that a trigger names. Where the transaction's snapshot is too old to know it, the
+/// change cannot be captured, and the transaction has to be tried again, as after any change that
+/// it cannot see.
 fn target(vectorizer: i32) -> Result<Rc<Vectorizer>> {
+    let found = known_target(vectorizer);
+    if found.as_ref().is_err_and(is_broken) && has_fixed_snapshot() {
+        let exists = as_extension_owner(|| {
+            sql::exists_latest("SELECT FROM ai.vectorizer WHERE id = $1", &[vectorizer.into()])
+        })?;
+        if exists {
+            return Err(Error::new(
+                Kind::Database(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE),
+                "could not serialize access: a vectorizer was made after the snapshot was taken",
+            )
+            .hint("Try the transaction again."));
+        }
+    }
+    found
+}
+
+fn known_target(vectorizer: i32) -> Result<Rc<Vectorizer>> {
     if !WATCHING.replace(true) {
         // SAFETY: a plain function that lives as long as the library.
         unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null()) };

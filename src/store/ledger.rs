@@ -32,7 +32,7 @@ pub fn enter(id: i32, rows: usize, usage: Usage) -> Result<()> {
         "UPDATE ai._vectorizer_budget
             SET used = $2 + CASE WHEN period_end > clock_timestamp() THEN used ELSE 0 END,
                 period_end = ai._period_end(period_end, per, clock_timestamp())
-          WHERE vectorizer_id = $1",
+          WHERE vectorizer_id = coalesce((SELECT r.vectorizer_id FROM ai._rebuild r WHERE r.other = $1), $1)",
         &[id.into(), (usage.tokens as i64).into()],
     )?;
     Ok(())

@@ -113,6 +113,16 @@ fn acquire(vectorizer: i32, lock: Lock, mode: Mode, session: bool, dont_wait: bo
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
+/// The mode of who reads.
+pub const ACCESS_SHARE: u32 = pg_sys::AccessShareLock;
+
+/// Locks a relation until the end of the transaction, waiting for it. LOCK TABLE would lock
+/// everything that a view reads too.
+pub fn lock_relation(relation: pg_sys::Oid, mode: u32) {
+    // SAFETY: called in a transaction on the main thread; a relation that is gone is locked all the same.
+    unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) };
+}
+
 /// Gives one hold of a transaction's lock back before its end.
 pub fn release_in_transaction(number: i32, lock: Lock, mode: Mode) {
     // SAFETY: as in `acquire`.

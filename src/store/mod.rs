@@ -28,6 +28,7 @@ pub mod mending;
 pub mod nearest;
 pub mod ownership;
 pub mod queue;
+pub mod rebuilds;
 pub mod record_status;
 pub mod registry;
 pub mod roles;

@@ -99,14 +99,27 @@ pub fn claim(
     let Some(standing) = work::standing(v.id)?.filter(Standing::is_ready) else { return Ok(None) };
     let limit = standing.rows_left().map_or(limit, |left| limit.min(left));
     locks::wait_for_transaction(v.id, Lock::Claim, Mode::Exclusive);
+    if !is_current(v)? {
+        return Ok(None);
+    }
     let mut cursors = read_cursors(v.id)?;
     let held = held_keys(v)?;
     v.lock_source("ACCESS SHARE")?;
-    let (kind, rows) = match claim_dirty(v, template_columns, limit, &held, &mut cursors)? {
-        rows if !rows.is_empty() => (Kind::Dirty, rows),
-        _ if cursors.scanned || wanted == Wanted::Changes => (Kind::Backfill, Vec::new()),
-        _ => (Kind::Backfill, claim_backfill(v, template_columns, limit, &mut cursors)?),
-    };
+    let backfills = wanted == Wanted::Any && !cursors.scanned;
+    let mut kind = Kind::Backfill;
+    let mut rows = Vec::new();
+    // Nobody waits for the changes of a store that is not searched yet, and it is to be full one day.
+    if backfills && standing.hidden {
+        rows = claim_backfill(v, template_columns, limit, &mut cursors)?;
+    }
+    if rows.is_empty() {
+        kind = Kind::Dirty;
+        rows = claim_dirty(v, template_columns, limit, &held, &mut cursors)?;
+    }
+    if rows.is_empty() && backfills && !standing.hidden {
+        kind = Kind::Backfill;
+        rows = claim_backfill(v, template_columns, limit, &mut cursors)?;
+    }
     write_cursors(v.id, &cursors)?;
     if rows.is_empty() {
         if standing.run && wanted == Wanted::Any {
@@ -127,6 +140,17 @@ pub fn claim(
         ));
     }
     Ok(Some(Claim { lease, rows }))
+}
+
+/// False when store or queue are others than when `v` was read: no swap comes once the gate is
+/// held, but one may have come just before.
+fn is_current(v: &Vectorizer) -> Result<bool> {
+    let current = sql::query_one(
+        "SELECT coalesce(store::oid, source::oid) = $2 AND to_regclass($3)::oid = $4 FROM ai.vectorizer WHERE id = $1",
+        &[v.id.into(), v.store.oid.into(), v.queue.to_string().into(), v.queue_oid.into()],
+        |row| Ok(row.get::<bool>(1)?.unwrap_or(false)),
+    )?;
+    Ok(current.unwrap_or(false))
 }
 
 fn read_cursors(id: i32) -> Result<Cursors> {

@@ -81,6 +81,7 @@ pub fn insert(new: &NewVectorizer<'_>) -> Result<()> {
 /// What a drop needs, as far as it still exists.
 pub struct Droppable {
     pub source: Option<Relation>,
+    pub store: Option<Relation>,
     pub target: Option<Target>,
 }
 
@@ -101,14 +102,15 @@ pub fn for_drop(id: i32) -> Result<Droppable> {
             .hint("SELECT id, name FROM ai.vectorizer_status; lists them."));
     };
     let text = |key: &str| destination.get(key).and_then(Value::as_str);
+    let store = store.map(catalog::relation).transpose()?.flatten();
     let target = match (text("view_schema"), text("view_name")) {
         (Some(schema), Some(name)) => Some(Target {
-            store: store.map(catalog::relation).transpose()?.flatten().map(|relation| relation.ident),
+            store: store.as_ref().map(|relation| relation.ident.clone()),
             view: Ident::qualified(schema, name),
         }),
         _ => None,
     };
-    Ok(Droppable { source: catalog::relation(source)?, target })
+    Ok(Droppable { source: catalog::relation(source)?, store, target })
 }
 
 /// Ends all leases of a vectorizer: what is in flight can no longer be written.
@@ -119,6 +121,30 @@ pub fn end_leases(id: i32) -> Result<()> {
 
 pub fn delete(id: i32) -> Result<()> {
     sql::execute("DELETE FROM ai.vectorizer WHERE id = $1", &[id.into()])?;
+    Ok(())
+}
+
+/// Replaces the whole configuration.
+pub fn set_config(id: i32, config: &Value) -> Result<()> {
+    sql::execute(
+        "UPDATE ai.vectorizer SET config = $2 WHERE id = $1",
+        &[id.into(), JsonB(config.clone()).into()],
+    )?;
+    Ok(())
+}
+
+/// The name of a vectorizer.
+pub fn name_of(id: i32) -> Result<String> {
+    let found = sql::query_one("SELECT name::text FROM ai.vectorizer WHERE id = $1", &[id.into()], |row| {
+        row.value(1)
+    })?;
+    found.ok_or_else(|| Error::new(Kind::UndefinedObject, format!("vectorizer {id} does not exist")))
+}
+
+/// Locks the row of a vectorizer until the end of the transaction: changes of its configuration
+/// come one after the other.
+pub fn lock(id: i32) -> Result<()> {
+    sql::query("SELECT id FROM ai.vectorizer WHERE id = $1 FOR UPDATE", &[id.into()], |_| Ok(()))?;
     Ok(())
 }
 

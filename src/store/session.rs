@@ -101,3 +101,8 @@ pub fn database_name() -> String {
 pub fn unlimited_locks() {
     set("lock_timeout", "0");
 }
+
+/// Back to the patience of a process that serves several.
+pub fn limited_locks() {
+    set("lock_timeout", "200ms");
+}

@@ -135,6 +135,11 @@ pub fn with_search_path<T>(path: &str, body: impl FnOnce() -> Result<T>) -> Resu
     with_settings(&[("search_path", path.to_owned())], body)
 }
 
+/// Runs `body` while nobody is waited for longer than `time` at one lock.
+pub fn with_lock_timeout<T>(time: std::time::Duration, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_settings(&[("lock_timeout", time.as_millis().to_string())], body)
+}
+
 /// Runs `body` with other values of settings that any user may set.
 pub fn with_settings<T>(settings: &[(&str, String)], body: impl FnOnce() -> Result<T>) -> Result<T> {
     if settings.is_empty() {

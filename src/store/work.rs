@@ -38,6 +38,8 @@ pub struct Standing {
     run_rows: Option<i64>,
     /// What is left of the budget.
     pub tokens_left: Option<i64>,
+    /// It fills the new store of a rebuild, which nobody searches yet.
+    pub hidden: bool,
 }
 
 impl Standing {
@@ -73,10 +75,13 @@ const STANDINGS: &str = "
            v.config -> 'scheduling',
            coalesce(c.run_until > clock_timestamp() AND c.run_rows IS DISTINCT FROM 0, false), c.run_rows,
            CASE WHEN b.period_end > clock_timestamp() THEN b.tokens - b.used ELSE b.tokens END,
-           (extract(epoch FROM b.period_end - clock_timestamp()) * 1000000)::int8
+           (extract(epoch FROM b.period_end - clock_timestamp()) * 1000000)::int8,
+           r.other IS NOT NULL
       FROM ai._vectorizer_control c
       JOIN ai.vectorizer v ON v.id = c.vectorizer_id
-      LEFT JOIN ai._vectorizer_budget b ON b.vectorizer_id = c.vectorizer_id";
+      -- A rebuild spends what its vectorizer may spend.
+      LEFT JOIN ai._rebuild r ON r.other = c.vectorizer_id
+      LEFT JOIN ai._vectorizer_budget b ON b.vectorizer_id = coalesce(r.vectorizer_id, c.vectorizer_id)";
 
 fn read(row: &sql::Row<'_>) -> Result<Standing> {
     let now = now();
@@ -107,6 +112,7 @@ fn read(row: &sql::Row<'_>) -> Result<Standing> {
         outside: window.is_some_and(|window| !window.open),
         run_rows: row.get(7)?,
         tokens_left,
+        hidden: row.value(10)?,
     })
 }
 

@@ -113,6 +113,21 @@ pub fn scoped(hash: &ContentHash, scope: &str) -> ContentHash {
     state.finalize().into()
 }
 
+/// Whether rows give the same chunks and vectors under both configurations: what a store holds of
+/// one is good for the other.
+pub fn same_result(a: &VectorizerConfig, b: &VectorizerConfig) -> bool {
+    a.loading == b.loading
+        && a.parsing == b.parsing
+        && a.chunking == b.chunking
+        && a.formatting == b.formatting
+        && same_vectors(&a.embedding, &b.embedding)
+}
+
+/// Whether both make the same vector of a text.
+pub fn same_vectors(a: &Embedding, b: &Embedding) -> bool {
+    seed(a).finalize() == seed(b).finalize()
+}
+
 /// Adds a part with its length before it, so that no two lists of parts read the same.
 fn feed(state: &mut Sha256, part: &[u8]) {
     state.update((part.len() as u64).to_be_bytes());

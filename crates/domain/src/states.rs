@@ -46,6 +46,45 @@ impl VectorizerState {
     }
 }
 
+/// How far the rebuild of a vectorizer has come.
+///
+/// ```text
+/// filling ──> indexing ──> ready ──swap──> swapped ──┐
+///                                             ^──────┘ rollback
+/// ```
+///
+/// To cancel it, or to drop the previous store, deletes its row from any state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RebuildState {
+    /// The new store gets its rows.
+    Filling,
+    /// It has the rows, and gets the indexes that the old one has.
+    Indexing,
+    /// It could take over.
+    Ready,
+    /// It has taken over, and the previous store is kept.
+    Swapped,
+}
+
+impl RebuildState {
+    pub const ALL: [RebuildState; 4] =
+        [RebuildState::Filling, RebuildState::Indexing, RebuildState::Ready, RebuildState::Swapped];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RebuildState::Filling => "filling",
+            RebuildState::Indexing => "indexing",
+            RebuildState::Ready => "ready",
+            RebuildState::Swapped => "swapped",
+        }
+    }
+
+    /// The state whose `as_str` is `text`.
+    pub fn parse(text: &str) -> Option<RebuildState> {
+        RebuildState::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
 /// What a vectorizer is doing, for status views.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activity {

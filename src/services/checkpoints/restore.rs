@@ -137,7 +137,7 @@ pub fn detach(target: &str, table: Option<pg_sys::Oid>) -> Result<i64> {
 
 /// Writers of the tables are kept out by the tables' own locks, before the histories' locks: the
 /// triggers go, and a writer that waits for a history has locked its table.
-fn detach_tables<'a>(tables: impl Iterator<Item = &'a Relation>) -> Result<i64> {
+pub fn detach_tables<'a>(tables: impl Iterator<Item = &'a Relation>) -> Result<i64> {
     let mut locked = Vec::new();
     for relation in tables {
         if as_extension_owner(|| history::attached_to(relation.oid))?.is_some() {

@@ -62,11 +62,6 @@ fn create_triggers(v: &Vectorizer, status: &Column, relevant: &[String]) -> Resu
     let column = Ident::new(&status.name);
     let pending = super::statements::constant(STATES[0], status);
     let id = quote_literal(v.id.to_string());
-    let unchanged = relevant
-        .iter()
-        .map(|name| format!("ai._unchanged(OLD.{0}, NEW.{0})", Ident::new(name)))
-        .collect::<Vec<_>>()
-        .join(" AND ");
     let name = trigger_name(v.id);
     for statement in [
         format!(
@@ -74,15 +69,26 @@ fn create_triggers(v: &Vectorizer, status: &Column, relevant: &[String]) -> Resu
              EXECUTE FUNCTION ai._embedding_status_pending({id})",
             Ident::new(&format!("{name}_pending"))
         ),
-        format!(
-            "CREATE TRIGGER {} BEFORE UPDATE ON {table} FOR EACH ROW WHEN (NOT ({unchanged}))
-             EXECUTE FUNCTION ai._embedding_status_pending({id})",
-            Ident::new(&format!("{name}_pending_update"))
-        ),
     ] {
         sql::execute_once(&statement)?;
     }
-    Ok(())
+    set_update_trigger(v, relevant)
+}
+
+/// Makes the trigger for UPDATE, or gives it other columns to look at.
+pub fn set_update_trigger(v: &Vectorizer, relevant: &[String]) -> Result<()> {
+    let unchanged = relevant
+        .iter()
+        .map(|name| format!("ai._unchanged(OLD.{0}, NEW.{0})", Ident::new(name)))
+        .collect::<Vec<_>>()
+        .join(" AND ");
+    sql::execute_once(&format!(
+        "CREATE OR REPLACE TRIGGER {} BEFORE UPDATE ON {} FOR EACH ROW WHEN (NOT ({unchanged}))
+         EXECUTE FUNCTION ai._embedding_status_pending({})",
+        Ident::new(&format!("{}_pending_update", trigger_name(v.id))),
+        v.source.ident,
+        quote_literal(v.id.to_string()),
+    ))
 }
 
 /// Makes the triggers again, where the vectorizer keeps a status column.
@@ -143,10 +149,14 @@ pub fn note_failed(v: &Vectorizer) -> Result<()> {
     if !as_extension_owner(|| exists(v.id))? {
         return Ok(());
     }
+    note_all(v, &v.failed)
+}
+
+/// Notes every key of `table`, a dirty set or failed table, for a vectorizer with a status column.
+pub fn note_all(v: &Vectorizer, table: &Ident) -> Result<()> {
     let statement = format!(
-        "INSERT INTO {} ({names}) SELECT {names} FROM {}",
+        "INSERT INTO {} ({names}) SELECT {names} FROM {table}",
         status_queue(v.id),
-        v.failed,
         names = v.key.stored_names(),
     );
     as_role(v.queue_owner, || sql::execute(&statement, &[]))?;
