@@ -8,7 +8,7 @@ use postgres::{Client, NoTls};
 
 /// `docs` with columns to filter by, `rows` rows, embedded. The text of row 7 alone has the word
 /// "zebra", and every tenth has "tiger".
-fn stage(rows: i64, more: &[(&str, &str)]) -> Scene {
+fn stage(rows: i64) -> Scene {
     let mut scene = Scene::new();
     scene.db.batch(&format!(
         "create table docs (id bigint primary key, body text, lang varchar(8), \"Year\" int, meta jsonb,
@@ -19,15 +19,7 @@ fn stage(rows: i64, more: &[(&str, &str)]) -> Scene {
                 array['t' || i % 4], case when i % 5 = 0 then now() end
            from generate_series(1, {rows}) i"
     ));
-    let mut spec = Spec::on("docs");
-    for (argument, sql) in more {
-        spec = spec.with(argument, sql);
-    }
-    let statement = match more.is_empty() {
-        true => spec.sql(&scene.provider),
-        false => spec.sql(&scene.provider).replace("indexing => ai.indexing_none(), ", ""),
-    };
-    scene.db.batch(&statement);
+    scene.vectorize(&Spec::on("docs"));
     scene.settle("docs");
     scene
 }
@@ -58,7 +50,7 @@ fn listening(scene: &Scene) -> (Client, Arc<Mutex<Vec<String>>>) {
 /// Fear: an exact word is not found among vectors, or what both find is not the best.
 #[test]
 fn hybrid_search_finds_words_and_meaning() {
-    let mut scene = stage(60, &[]);
+    let mut scene = stage(60);
     let db = &mut scene.db;
     // The scripted provider knows texts, not meanings: the same text has the same vector.
     assert_eq!(ids(db, "ai.search('docs', 'docs text 42', 1)"), [42]);
@@ -83,7 +75,7 @@ fn hybrid_search_finds_words_and_meaning() {
 /// Fear: a filter lets through what it should not, or drops what it should keep, in any mode.
 #[test]
 fn filters_keep_exactly_what_they_say() {
-    let mut scene = stage(60, &[]);
+    let mut scene = stage(60);
     let db = &mut scene.db;
     for (filter, condition) in [
         (r#"{"lang": "en"}"#, "lang = 'en'"),
@@ -115,7 +107,7 @@ fn filters_keep_exactly_what_they_say() {
 /// Fear: bad input is taken for something else, becomes SQL, or gives an error nobody can read.
 #[test]
 fn bad_input_is_refused_with_a_hint() {
-    let mut scene = stage(3, &[]);
+    let mut scene = stage(3);
     for (call, code, word) in [
         ("'docs', 'x', 1, 'fuzzy'", "22023", "hybrid"),
         ("'docs', 'x', 1, null", "22023", "hybrid"),
@@ -159,7 +151,7 @@ fn bad_input_is_refused_with_a_hint() {
 /// another one; or a wrong configuration is taken for a provider that is down.
 #[test]
 fn words_answer_while_the_provider_is_down() {
-    let mut scene = stage(20, &[]);
+    let scene = stage(20);
     let (mut db, notices) = listening(&scene);
     scene.provider.rule(Rule::always().error(503, "overloaded"));
     for mode in ["vector", "hybrid"] {
@@ -181,7 +173,7 @@ fn words_answer_while_the_provider_is_down() {
 /// Fear: a filter shows to somebody what he may not read, or the search lends its owner's rights.
 #[test]
 fn a_search_has_the_rights_of_its_caller() {
-    let mut scene = stage(20, &[]);
+    let mut scene = stage(20);
     scene.db.batch(
         "create role reader login; grant select on docs_embedding_store to reader;
          create role stranger login",

@@ -1,7 +1,7 @@
 //! Building the indexes of a store once they are worth it, without blocking anybody who writes:
 //! the one over the vectors first, then the one over the words.
 
-use autovector_domain::config::Indexing;
+use autovector_domain::config::{Index, Indexing};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{self, Pgvector, Vectorizer};
@@ -40,6 +40,7 @@ fn due(v: &Vectorizer) -> Result<Option<Job>> {
         }
     }
     let words = match keywords::chosen(v)? {
+        _ if v.store.kind == b'p' => None,
         Some(chosen) => chosen.indexed.then_some((chosen.configuration, 0)),
         None => match index {
             Some(index) => Some((keywords::configuration(v)?, index.min_rows)),
@@ -58,7 +59,12 @@ fn due(v: &Vectorizer) -> Result<Option<Job>> {
     Ok(None)
 }
 
-fn wanted(v: &Vectorizer) -> Result<Option<autovector_domain::config::Index>> {
+/// The index that the configuration asks for. None for a column of a partitioned table, where no
+/// index can be built without blocking those who write.
+fn wanted(v: &Vectorizer) -> Result<Option<Index>> {
+    if v.store.kind == b'p' {
+        return Ok(None);
+    }
     Ok(v.config.indexing.index(v.config.embedding.dimensions().unwrap_or_default())?)
 }
 

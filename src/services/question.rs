@@ -18,7 +18,7 @@ use crate::store::catalog::Vectorizer;
 const REMEMBERED: usize = 256;
 const LONGEST: usize = 4096;
 /// Models that a session remembers questions for.
-const MODELS: usize = 8;
+const MODELS: usize = 32;
 
 /// A provider that took so long to fail is not asked again before the rest is over.
 const SLOW: Duration = Duration::from_secs(1);

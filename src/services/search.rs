@@ -204,7 +204,7 @@ impl Search<'_> {
 
     /// Ranks the two answers into one by reciprocal rank fusion.
     fn by_both(&self, vector: &[f32]) -> Result<Vec<Found>> {
-        let depth = (2 * self.k).max(DEPTH).min(MAX_RESULTS);
+        let depth = (2 * self.k).clamp(DEPTH, MAX_RESULTS);
         let answers = [self.by_vector(vector, depth)?, self.by_words(depth, RANKED_IN_HYBRID)?];
         let unit =
             |found: &nearest::Found| if self.best_only { found.key.0.to_string() } else { place(found) };
