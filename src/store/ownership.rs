@@ -1,10 +1,13 @@
 //! What belongs to a source follows its owner: queue, failed table, store and view.
 
-use super::catalog::Vectorizer;
+use std::cell::Cell;
+
+use super::catalog::{self, Vectorizer};
 use super::ddl::status_queue;
 use super::ident::Ident;
 use super::record_status::embedding;
 use super::sql;
+use super::transaction::{as_extension_owner, as_superuser};
 use crate::error::Result;
 
 /// Hands queue, failed table and store to the owner of the source when that has changed: what
@@ -29,6 +32,52 @@ pub fn follow_source(v: &Vectorizer) -> Result<()> {
     }
     for relation in relations {
         sql::execute_once(&format!("ALTER TABLE {relation} OWNER TO {owner}"))?;
+    }
+    Ok(())
+}
+
+thread_local! {
+    /// Handing over is done by ALTER TABLE itself.
+    static FOLLOWING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Resets the flag also where an ERROR ends the work.
+struct Following;
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        FOLLOWING.set(false);
+    }
+}
+
+/// After ALTER TABLE: hands over what belongs to a source that has a new owner, so that nothing
+/// is found between two owners.
+pub fn follow_all() -> Result<()> {
+    if FOLLOWING.replace(true) {
+        return Ok(());
+    }
+    let _following = Following;
+    let strayed: Vec<i32> = as_extension_owner(|| {
+        if sql::query_one("SELECT to_regclass('ai._rebuild') IS NOT NULL", &[], |row| row.value(1))?
+            != Some(true)
+        {
+            return Ok(Vec::new());
+        }
+        sql::query(
+            "SELECT v.id FROM ai.vectorizer v
+               JOIN pg_catalog.pg_class s ON s.oid = v.source
+               JOIN pg_catalog.pg_class q ON q.oid = to_regclass(format('%I.%I', v.queue_schema, v.queue_table))
+               LEFT JOIN pg_catalog.pg_class t ON t.oid = v.store
+              WHERE q.relowner <> s.relowner OR t.relowner <> s.relowner ORDER BY v.id",
+            &[],
+            |row| row.value(1),
+        )
+    })?;
+    for id in strayed {
+        // One that is broken has nothing to hand over.
+        if let Ok(v) = as_extension_owner(|| catalog::vectorizer(id)) {
+            as_superuser(|| follow_source(&v))?;
+        }
     }
     Ok(())
 }

@@ -3,7 +3,9 @@
 
 use autovector_cluster_tests::{Rule, Scene, Sql, process, wait_until};
 
-use crate::stage::{LONG, dimensions, embedded, embedded_with, model, rebuild_to, settings, wait_for_rebuild};
+use crate::stage::{
+    LONG, dimensions, embedded, embedded_with, model, rebuild_to, settings, wait_for_rebuild,
+};
 
 /// How often each text was sent to the new model; the old one has had each once before.
 fn sent_twice(scene: &Scene) -> Vec<String> {
@@ -19,7 +21,10 @@ fn a_pause_pauses_the_rebuild_and_nothing_is_done_twice() {
     let gate = scene.provider.hold(Rule::when(|inputs| inputs.iter().any(|text| text == "docs text 150")));
     rebuild_to(&mut scene, 16, true);
     gate.wait_until_holding(1);
-    assert_eq!(scene.db.one::<String>("select ai.pause_vectorizer('docs', 'night', wait => false)", &[]), "pausing");
+    assert_eq!(
+        scene.db.one::<String>("select ai.pause_vectorizer('docs', 'night', wait => false)", &[]),
+        "pausing"
+    );
     gate.release();
     assert_eq!(scene.db.one::<String>("select ai.pause_vectorizer('docs')", &[]), "paused");
     assert_eq!(scene.count("select count(*) from ai._lease"), 0);
@@ -44,7 +49,9 @@ fn a_provider_that_fails_half_way_leaves_the_old_store_serving() {
     let mut scene = embedded_with(settings(), 60, |spec| spec.processing(10, 1));
     scene.cluster.expect_in_log("refused");
     // Input errors: rows that only the new model refuses must not vanish from searches.
-    scene.provider.rule(Rule::when(|inputs| inputs.iter().any(|text| text == "docs text 33")).error(400, "refused"));
+    scene
+        .provider
+        .rule(Rule::when(|inputs| inputs.iter().any(|text| text == "docs text 33")).error(400, "refused"));
     rebuild_to(&mut scene, 16, true);
     let error = scene.db.error_of("call ai.wait_for_rebuild('docs')");
     assert!(error.message().contains("lacks 1 rows"), "{error:?}");
@@ -54,7 +61,9 @@ fn a_provider_that_fails_half_way_leaves_the_old_store_serving() {
     // Configuration errors halt the rebuild alone.
     scene.provider.rule(Rule::always().error(401, "refused").times(1));
     scene.db.batch("select ai.retry_failed('docs')");
-    wait_until("the rebuild is halted", LONG, || scene.status("docs", "rebuild").as_deref() == Some("halted"));
+    wait_until("the rebuild is halted", LONG, || {
+        scene.status("docs", "rebuild").as_deref() == Some("halted")
+    });
     assert_eq!(scene.status("docs", "state").as_deref(), Some("idle"));
     assert_eq!(scene.count("select count(*) from ai.search('docs', 'docs text 34', 3)"), 3);
     scene.provider.clear_rules();
@@ -117,15 +126,36 @@ fn what_hangs_on_store_and_view_survives() {
          select ai.create_checkpoint('docs', name => 'before')",
     );
     for (make, word, undo) in [
-        ("create view narrow as select id, embedding from docs_embedding_store", "narrow", "drop view narrow"),
-        ("create materialized view kept as select id from docs_embedding_store", "kept", "drop materialized view kept"),
-        ("alter table docs_embedding_store add mine int", "mine", "alter table docs_embedding_store drop mine"),
-        ("alter table docs_embedding_store enable row level security", "policy", "alter table docs_embedding_store disable row level security"),
-        ("create table notes (chunk uuid references docs_embedding_store)", "foreign key", "drop table notes"),
+        (
+            "create view narrow as select id, embedding from docs_embedding_store",
+            "narrow",
+            "drop view narrow",
+        ),
+        (
+            "create materialized view kept as select id from docs_embedding_store",
+            "kept",
+            "drop materialized view kept",
+        ),
+        (
+            "alter table docs_embedding_store add mine int",
+            "mine",
+            "alter table docs_embedding_store drop mine",
+        ),
+        (
+            "alter table docs_embedding_store enable row level security",
+            "policy",
+            "alter table docs_embedding_store disable row level security",
+        ),
+        (
+            "create table notes (chunk uuid references docs_embedding_store)",
+            "foreign key",
+            "drop table notes",
+        ),
     ] {
         scene.db.batch(make);
         let error = scene.db.error_of(&format!(
-            "select ai.alter_vectorizer('docs', embedding => {})", model(&scene, "new-model", 16)
+            "select ai.alter_vectorizer('docs', embedding => {})",
+            model(&scene, "new-model", 16)
         ));
         assert!(error.code().code() == "55000" && error.message().contains(word), "{make}: {error:?}");
         scene.db.batch(undo);
@@ -147,7 +177,8 @@ fn what_hangs_on_store_and_view_survives() {
         "t t f t f the store's comment a chunk {fillfactor=90}"
     );
     assert_eq!(
-        scene.db.all::<i32>("select distinct vector_dims(embedding) from upon", &[]), [16],
+        scene.db.all::<i32>("select distinct vector_dims(embedding) from upon", &[]),
+        [16],
         "a view upon the view shows the new vectors"
     );
     assert_eq!(
@@ -158,9 +189,7 @@ fn what_hangs_on_store_and_view_survives() {
     assert_eq!(scene.count("select count(*) from pg_indexes where tablename = 'docs_embedding_store' and indexdef like '%length%'"), 1);
     // The checkpoint is of the old store, and outlives it.
     scene.db.batch("select ai.drop_previous_store('docs')");
-    assert_eq!(
-        scene.count("select count(*) from ai.checkpoints where name = 'before'"), 1
-    );
+    assert_eq!(scene.count("select count(*) from ai.checkpoints where name = 'before'"), 1);
     scene.finish();
 }
 
@@ -170,14 +199,19 @@ fn only_who_manages_it_may_change_it() {
     let mut scene = embedded(5);
     scene.db.batch("create role stranger login; grant select on docs to stranger");
     let mut stranger = scene.cluster.connect_as("postgres", "stranger");
-    let alter = format!("select ai.alter_vectorizer('docs', embedding => {})", model(&scene, "new-model", 16));
+    let alter =
+        format!("select ai.alter_vectorizer('docs', embedding => {})", model(&scene, "new-model", 16));
     for sql in [alter.as_str(), "select ai.alter_vectorizer('docs', priority => 1)"] {
         assert_eq!(stranger.error_of(sql).code().code(), "42501", "{sql}");
     }
     rebuild_to(&mut scene, 16, false);
     wait_for_rebuild(&mut scene);
     for function in ["finish_rebuild", "cancel_rebuild", "rollback_rebuild", "drop_previous_store"] {
-        assert_eq!(stranger.error_of(&format!("select ai.{function}('docs')")).code().code(), "42501", "{function}");
+        assert_eq!(
+            stranger.error_of(&format!("select ai.{function}('docs')")).code().code(),
+            "42501",
+            "{function}"
+        );
     }
     // And the owner may, without being a superuser.
     scene.db.batch(
@@ -208,9 +242,7 @@ fn a_dump_takes_a_running_rebuild_along() {
     autovector_cluster_tests::scene::settle(&mut restored, "docs");
     assert_eq!(restored.one::<String>("select ai.finish_rebuild('docs')", &[]), "swapped");
     autovector_cluster_tests::scene::settle(&mut restored, "docs");
-    assert_eq!(
-        restored.all::<i32>("select distinct vector_dims(embedding) from docs_embedding", &[]), [16]
-    );
+    assert_eq!(restored.all::<i32>("select distinct vector_dims(embedding) from docs_embedding", &[]), [16]);
     assert_eq!(restored.all::<String>("select chunk from docs_embedding where id = 3", &[]), ["changed"]);
     scene.db.batch("select ai.cancel_rebuild('docs'); select ai.resume_vectorizer('docs')");
     scene.settle("docs");
@@ -236,6 +268,34 @@ fn load(scene: &Scene, database: &str, dump: &[u8]) {
 
 fn program(scene: &Scene, name: &str) -> std::process::Command {
     let mut command = std::process::Command::new(autovector_cluster_tests::paths::program(name));
-    command.arg("-h").arg(scene.cluster.directory()).args(["-U", autovector_cluster_tests::cluster::SUPERUSER]);
     command
+        .arg("-h")
+        .arg(scene.cluster.directory())
+        .args(["-U", autovector_cluster_tests::cluster::SUPERUSER]);
+    command
+}
+
+/// Fear: a new owner of the source leaves everything between two owners until somebody works.
+#[test]
+fn a_new_owner_of_the_source_owns_what_belongs_to_it_at_once() {
+    let mut scene = embedded(5);
+    rebuild_to(&mut scene, 16, false);
+    wait_for_rebuild(&mut scene);
+    scene.db.batch("select ai.pause_vectorizer('docs'); create role heir; alter table docs owner to heir");
+    assert_eq!(scene.status("docs", "rows_total").as_deref(), Some("5"));
+    assert_eq!(
+        scene.count(
+            "select count(*) from pg_class where relkind = 'r' and relowner = 'heir'::regrole
+                and (relname ~ '^_vectorizer_(q|store)_' or relname = 'docs_embedding_store')"
+        ),
+        6
+    );
+    scene.db.batch("select ai.resume_vectorizer('docs'); drop table docs cascade");
+    // The store that was to come is gone with the source, the other one stays.
+    assert_eq!(
+        scene.count("select count(*) from pg_class where relkind = 'r' and relname ~ '^_vectorizer_(q|store)_'"),
+        0
+    );
+    assert_eq!(scene.count("select count(*) from docs_embedding_store"), 5);
+    scene.finish();
 }
