@@ -151,8 +151,8 @@ COMMENT ON FUNCTION ai.pause_all_vectorizers IS 'Pauses every vectorizer that ru
 COMMENT ON FUNCTION ai.resume_all_vectorizers IS 'Resumes what ai.pause_all_vectorizers paused; one row each';
 COMMENT ON FUNCTION ai.set_priority(int4, int4) IS 'Lower numbers work first; equal ones share';
 COMMENT ON FUNCTION ai.set_priority(text, int4) IS 'Lower numbers work first; equal ones share';
-COMMENT ON FUNCTION ai.set_scheduling(int4, jsonb) IS 'Gives a vectorizer other windows';
-COMMENT ON FUNCTION ai.set_scheduling(text, jsonb) IS 'Gives a vectorizer other windows';
+COMMENT ON FUNCTION ai.set_scheduling(int4, jsonb, jsonb) IS 'Gives a vectorizer other windows, and another index where one is given';
+COMMENT ON FUNCTION ai.set_scheduling(text, jsonb, jsonb) IS 'Gives a vectorizer other windows, and another index where one is given';
 COMMENT ON FUNCTION ai.set_budget(int4, int8, interval, timestamptz) IS 'Rests once so many tokens are used in a period; NULL tokens: no budget';
 COMMENT ON FUNCTION ai.set_budget(text, int8, interval, timestamptz) IS 'Rests once so many tokens are used in a period; NULL tokens: no budget';
 COMMENT ON FUNCTION ai.run_vectorizer(int4, interval, int8) IS 'Works now, outside the windows: for a time, for so many rows, or until all is done';

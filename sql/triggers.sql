@@ -25,8 +25,10 @@ BEGIN
         RETURN;
     END IF;
     FOR gone IN
-        SELECT v.id, v.name, v.queue_schema, v.queue_table, v.queue_failed_table
+        SELECT v.id, v.name, v.queue_schema, v.queue_table, v.queue_failed_table, r.state AS rebuild,
+               (SELECT c.oid::regclass FROM pg_class c WHERE c.oid OPERATOR(pg_catalog.=) v.store::oid) AS store
           FROM ai.vectorizer v
+          LEFT JOIN ai._rebuild r ON r.other OPERATOR(pg_catalog.=) v.id
          WHERE v.source::oid OPERATOR(pg_catalog.=) ANY (
                    SELECT d.objid FROM pg_event_trigger_dropped_objects() d
                     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::regclass::oid
@@ -36,7 +38,13 @@ BEGIN
         DELETE FROM ai.vectorizer WHERE id OPERATOR(pg_catalog.=) gone.id;
         EXECUTE format('DROP TABLE IF EXISTS %I.%I, ai.%I',
                        gone.queue_schema, gone.queue_table, gone.queue_failed_table);
-        RAISE NOTICE 'vectorizer "%" was dropped with its source', gone.name;
+        -- A store that was to come goes too; of a hidden vectorizer nobody knows.
+        IF gone.rebuild IN ('filling', 'indexing', 'ready') AND gone.store IS NOT NULL THEN
+            EXECUTE format('DROP TABLE %s', gone.store);
+        END IF;
+        IF gone.rebuild IS NULL THEN
+            RAISE NOTICE 'vectorizer "%" was dropped with its source', gone.name;
+        END IF;
     END LOOP;
 END
 $$;

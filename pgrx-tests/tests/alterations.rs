@@ -1,7 +1,7 @@
 //! Tables that change their shape while they are watched: the vectorizer goes on, or says what is
 //! missing and goes on once that is mended. Nobody else's work is touched.
 
-use autovector_cluster_tests::{Scene, Settings, Spec, Sql, scene::settle};
+use autovector_cluster_tests::{Rule, Scene, Settings, Spec, Sql, scene::settle};
 
 /// A scene with `docs` embedded, and `others` that must not be disturbed.
 fn scene() -> Scene {
@@ -98,6 +98,36 @@ fn what_belongs_to_a_source_follows_its_owner_at_once() {
     let mut buyer = scene.cluster.connect_as("postgres", "buyer");
     buyer.batch("select ai.resume_vectorizer('docs')");
     still_works(&mut scene, "docs", 100);
+    scene.finish();
+}
+
+/// Fear: a result comes back for a table that has got another name meanwhile, and is lost, or halts
+/// the vectorizer.
+#[test]
+fn tables_that_are_renamed_during_a_request_get_its_result() {
+    let mut scene = Scene::new();
+    for table in ["docs", "notes"] {
+        scene.table(table, 5);
+    }
+    let gate = scene.provider.hold(Rule::always());
+    scene.vectorize(&Spec::on("docs"));
+    scene.vectorize(&Spec::on("notes").with("destination", "ai.destination_column('vec')"));
+    gate.wait_until_holding(2);
+    scene.db.batch(
+        "create schema elsewhere; alter table docs set schema elsewhere; alter table notes rename to remarks",
+    );
+    scene.db.batch(
+        "alter table docs_embedding_store rename to chunks; alter table remarks rename column vec to v",
+    );
+    gate.release();
+    for vectorizer in ["docs", "notes"] {
+        scene.settle(vectorizer);
+    }
+    let calls = scene.provider.call_count();
+    assert_eq!(scene.count("select count(*) from chunks"), 5);
+    assert_eq!(scene.count("select count(vec) from remarks"), 5);
+    assert_eq!(calls, 2, "nothing was asked for twice");
+    scene.db.batch("select ai.drop_vectorizer('docs'); select ai.drop_vectorizer('notes')");
     scene.finish();
 }
 

@@ -95,14 +95,23 @@ pub fn set_priority_by_name(vectorizer: &str, priority: i32) -> Result<(), Error
 
 #[pg_extern(volatile)]
 #[search_path(pg_catalog, pg_temp)]
-pub fn set_scheduling(vectorizer: i32, scheduling: default!(Option<JsonB>, "NULL")) -> Config {
-    Ok(JsonB(operate::set_scheduling(vectorizer, scheduling.map(|JsonB(json)| json))?))
+pub fn set_scheduling(
+    vectorizer: i32,
+    scheduling: default!(Option<JsonB>, "NULL"),
+    indexing: default!(Option<JsonB>, "NULL"),
+) -> Config {
+    let json = |part: Option<JsonB>| part.map(|JsonB(json)| json);
+    Ok(JsonB(operate::set_scheduling(vectorizer, json(scheduling), json(indexing))?))
 }
 
 #[pg_extern(volatile, name = "set_scheduling")]
 #[search_path(pg_catalog, pg_temp)]
-pub fn set_scheduling_by_name(vectorizer: &str, scheduling: default!(Option<JsonB>, "NULL")) -> Config {
-    set_scheduling(catalog::id_of(vectorizer)?, scheduling)
+pub fn set_scheduling_by_name(
+    vectorizer: &str,
+    scheduling: default!(Option<JsonB>, "NULL"),
+    indexing: default!(Option<JsonB>, "NULL"),
+) -> Config {
+    set_scheduling(catalog::id_of(vectorizer)?, scheduling, indexing)
 }
 
 #[pg_extern(volatile)]

@@ -6,9 +6,9 @@ use super::provider;
 use crate::error::Result;
 use crate::settings::Settings;
 use crate::store::catalog::{self, Vectorizer};
-use crate::store::diagnosis;
 use crate::store::transaction::as_extension_owner;
 use crate::store::wake;
+use crate::store::{diagnosis, rebuilds};
 
 pub struct Finding {
     pub severity: &'static str,
@@ -101,6 +101,10 @@ fn vectorizer(id: i32) -> Result<Vec<Finding>> {
             )]);
         }
     };
+    // A store that is kept from before a rebuild rests on purpose.
+    if rebuilds::is_kept(id)? {
+        return Ok(Vec::new());
+    }
     let mut findings = state(&v)?;
     for trigger in diagnosis::disabled_triggers(&v)? {
         findings.push(finding(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use autovector_domain::config::Scheduling;
+use autovector_domain::config::{Indexing, Scheduling};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use serde_json::Value;
 
@@ -23,13 +23,19 @@ pub fn set_priority(id: i32, priority: i32) -> Result<()> {
     Ok(())
 }
 
-/// Other windows, or none when `scheduling` is None. Returns what is stored.
-pub fn set_scheduling(id: i32, scheduling: Option<Value>) -> Result<Value> {
+/// Other windows, or none when `scheduling` is None; another index, where one is given. Returns what is stored.
+pub fn set_scheduling(id: i32, scheduling: Option<Value>, indexing: Option<Value>) -> Result<Value> {
     let v = managed(id)?;
     let scheduling =
         scheduling.map_or(Ok(Scheduling::Default), |json| Scheduling::from_json(&json))?.to_json();
+    let indexing = indexing.map(|json| Indexing::from_json(&json)).transpose()?;
     for id in with_rebuild(v.id)? {
-        as_extension_owner(|| registry::set_config_part(id, "scheduling", &scheduling))?;
+        as_extension_owner(|| {
+            if let Some(indexing) = &indexing {
+                registry::set_config_part(id, "indexing", &indexing.to_json())?;
+            }
+            registry::set_config_part(id, "scheduling", &scheduling)
+        })?;
     }
     capture::wake_at_commit();
     Ok(scheduling)

@@ -2,12 +2,11 @@
 //! Read anew for every batch, so that a renamed column or a new owner counts at once.
 
 use autovector_domain::config::{Destination, VectorizerConfig};
-use pgrx::{JsonB, pg_sys};
+use pgrx::{JsonB, PgSqlErrorCode, pg_sys};
 
 use super::ident::Ident;
 use super::key::{KeyColumn, KeySpec};
-use super::transaction::as_role;
-use super::{secret_grants, sql};
+use super::{locks, secret_grants, sql};
 use crate::error::{Error, Kind, Result};
 
 /// Everything that the engine needs to know of one vectorizer.
@@ -49,13 +48,19 @@ impl Relation {
 }
 
 impl Vectorizer {
-    /// Locks the source in `mode` until the end of the transaction, with the rights of its owner.
-    /// TRUNCATE takes the source first and then queue, failed table and store; whoever takes
-    /// them in this order too never waits in a circle with it.
-    pub fn lock_source(&self, mode: &str) -> Result<()> {
-        as_role(self.source.owner, || {
-            sql::execute_once(&format!("LOCK TABLE ONLY {} IN {mode} MODE", self.source.ident))
-        })
+    /// Locks the source in `mode` until the end of the transaction. TRUNCATE takes the source first
+    /// and then queue, failed table and store; whoever takes them in this order too never waits in a
+    /// circle with it. A source that has got another name meanwhile is an error after which the
+    /// caller tries again with what the catalog says then.
+    pub fn lock_source(&self, mode: u32) -> Result<()> {
+        locks::lock_relation(self.source.oid, mode);
+        match name_now(self.source.oid) {
+            Some(name) if name == self.source.ident => Ok(()),
+            _ => Err(Error::new(
+                Kind::Database(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE),
+                format!("{} was renamed, moved or dropped meanwhile", self.source.ident),
+            )),
+        }
     }
 }
 

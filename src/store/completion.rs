@@ -9,12 +9,12 @@ use serde_json::json;
 
 use super::catalog::{Pgvector, Vectorizer};
 use super::key::{Key, columns_of};
-use super::ledger;
 use super::queue::{Kind, Lease};
 use super::record_status::embedding;
 use super::sql;
 use super::transaction::as_role;
 use super::vectors::{self, Chunk};
+use super::{ledger, locks};
 use crate::error::Result;
 
 /// What became of one row of a batch.
@@ -78,7 +78,7 @@ pub fn complete(
         return Ok(Completed::Stale);
     }
     if v.column.is_some() {
-        v.lock_source("ROW EXCLUSIVE")?;
+        v.lock_source(locks::ROW_EXCLUSIVE)?;
     }
     let decided = as_role(v.source.owner, || {
         let dirty = dirty_now(v, lease.kind, rows)?;

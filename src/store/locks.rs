@@ -116,6 +116,9 @@ fn acquire(vectorizer: i32, lock: Lock, mode: Mode, session: bool, dont_wait: bo
 /// The mode of who reads.
 pub const ACCESS_SHARE: u32 = pg_sys::AccessShareLock;
 
+/// The mode of who writes.
+pub const ROW_EXCLUSIVE: u32 = pg_sys::RowExclusiveLock;
+
 /// Locks a relation until the end of the transaction, waiting for it. LOCK TABLE would lock
 /// everything that a view reads too.
 pub fn lock_relation(relation: pg_sys::Oid, mode: u32) {

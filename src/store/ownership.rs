@@ -1,13 +1,13 @@
 //! What belongs to a source follows its owner: queue, failed table, store and view.
 
-use pgrx::pg_sys;
+use std::cell::Cell;
 
 use super::catalog::{self, Vectorizer};
 use super::ddl::status_queue;
 use super::ident::Ident;
 use super::record_status::embedding;
-use super::transaction::{as_superuser, pinned};
-use super::{session, sql};
+use super::sql;
+use super::transaction::{as_extension_owner, as_superuser};
 use crate::error::Result;
 
 /// Hands queue, failed table and store to the owner of the source when that has changed: what
@@ -36,49 +36,48 @@ pub fn follow_source(v: &Vectorizer) -> Result<()> {
     Ok(())
 }
 
-/// The table that `node` gives another owner.
-///
-/// # Safety
-/// `node` is a valid utility statement.
-pub unsafe fn given_away(node: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
-    // SAFETY: the node is read as what its tag says. No lock is taken: a relation that goes away is
-    // found missing by the command itself.
-    unsafe {
-        if (*node).type_ != pg_sys::NodeTag::T_AlterTableStmt {
-            return None;
-        }
-        let statement = node.cast::<pg_sys::AlterTableStmt>();
-        let commands = (*statement).cmds;
-        let gives = (0..pg_sys::list_length(commands)).any(|i| {
-            let command: *const pg_sys::AlterTableCmd = pg_sys::list_nth(commands, i).cast();
-            (*command).subtype == pg_sys::AlterTableType::AT_ChangeOwner
-        });
-        let table = gives.then(|| {
-            pg_sys::RangeVarGetRelidExtended(
-                (*statement).relation,
-                pg_sys::NoLock as pg_sys::LOCKMODE,
-                pg_sys::RVROption::RVR_MISSING_OK,
-                None,
-                std::ptr::null_mut(),
-            )
-        });
-        table.filter(|table| *table != pg_sys::Oid::INVALID)
+thread_local! {
+    /// Handing over is done by ALTER TABLE itself.
+    static FOLLOWING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Resets the flag also where an ERROR ends the work.
+struct Following;
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        FOLLOWING.set(false);
     }
 }
 
-/// What belongs to the vectorizers of `table` follows its new owner at once. A worker would see to it
-/// at its next claim; until then nobody could read the status.
-pub fn follow(table: pg_sys::Oid) -> Result<()> {
-    pinned(|| {
-        if !session::extension_exists()? {
-            return Ok(());
+/// After ALTER TABLE: hands over what belongs to a source that has a new owner, so that nothing
+/// is found between two owners.
+pub fn follow_all() -> Result<()> {
+    if FOLLOWING.replace(true) {
+        return Ok(());
+    }
+    let _following = Following;
+    let strayed: Vec<i32> = as_extension_owner(|| {
+        if sql::query_one("SELECT to_regclass('ai._rebuild') IS NOT NULL", &[], |row| row.value(1))?
+            != Some(true)
+        {
+            return Ok(Vec::new());
         }
-        as_superuser(|| {
-            let ids = sql::query("SELECT id FROM ai.vectorizer WHERE source = $1", &[table.into()], |row| {
-                row.value::<i32>(1)
-            })?;
-            // What is broken otherwise has nothing to hand over.
-            ids.into_iter().filter_map(|id| catalog::vectorizer(id).ok()).try_for_each(|v| follow_source(&v))
-        })
-    })
+        sql::query(
+            "SELECT v.id FROM ai.vectorizer v
+               JOIN pg_catalog.pg_class s ON s.oid = v.source
+               JOIN pg_catalog.pg_class q ON q.oid = to_regclass(format('%I.%I', v.queue_schema, v.queue_table))
+               LEFT JOIN pg_catalog.pg_class t ON t.oid = v.store
+              WHERE q.relowner <> s.relowner OR t.relowner <> s.relowner ORDER BY v.id",
+            &[],
+            |row| row.value(1),
+        )
+    })?;
+    for id in strayed {
+        // One that is broken has nothing to hand over.
+        if let Ok(v) = as_extension_owner(|| catalog::vectorizer(id)) {
+            as_superuser(|| follow_source(&v))?;
+        }
+    }
+    Ok(())
 }

@@ -104,7 +104,7 @@ pub fn claim(
     }
     let mut cursors = read_cursors(v.id)?;
     let held = held_keys(v)?;
-    v.lock_source("ACCESS SHARE")?;
+    v.lock_source(locks::ACCESS_SHARE)?;
     let backfills = wanted == Wanted::Any && !cursors.scanned;
     let mut kind = Kind::Backfill;
     let mut rows = Vec::new();

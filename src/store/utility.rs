@@ -3,7 +3,7 @@
 //! DROP DATABASE, its renaming and its use as a template fail while anybody is connected, so our
 //! processes leave first. TRUNCATE of a single partition fires no trigger of the partitioned
 //! source, so it is refused instead of leaving vectors of rows that are gone. Partitions of
-//! responses that come or go change the status of records. What belongs to a source follows its owner.
+//! responses that come or go change the status of records.
 
 use std::ffi::{CStr, c_char};
 
@@ -11,7 +11,7 @@ use pgrx::{pg_guard, pg_sys};
 
 use super::flush::raise;
 use super::record_status::partitions;
-use super::{catalog, ownership, sql, wake};
+use super::{catalog, sql, wake};
 use crate::error::{Error, Kind, Result};
 
 static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
@@ -48,7 +48,6 @@ unsafe extern "C-unwind" fn utility(
             raise(refuse_partitions((*statement).utilityStmt.cast()));
         }
         let watched = raise(partitions::before((*statement).utilityStmt));
-        let given_away = ownership::given_away((*statement).utilityStmt);
         match PREVIOUS {
             Some(previous) => pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
                 previous(
@@ -77,10 +76,6 @@ unsafe extern "C-unwind" fn utility(
             // What the command did has to be visible.
             pg_sys::CommandCounterIncrement();
             raise(partitions::after(watched));
-        }
-        if let Some(table) = given_away {
-            pg_sys::CommandCounterIncrement();
-            raise(ownership::follow(table));
         }
         // A dropped database is still listed until this transaction commits; its withdrawal
         // outlasts that.

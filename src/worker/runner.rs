@@ -353,7 +353,7 @@ impl Worker {
                 served.exhausted |= wanted == Wanted::Any;
                 false
             }
-            Err(error) if ingest::retry(&error) == Retry::Soon => {
+            Err(error) if ingest::retry(&error) == Retry::Soon || newly_named(&v).is_some() => {
                 served.not_before = now + RETRY_LOCKED;
                 false
             }
@@ -429,14 +429,17 @@ impl Worker {
                     vectorizer.name
                 );
             }
-            Err(error) => match ingest::retry(&error) {
-                Retry::Soon => {
+            Err(error) => match (ingest::retry(&error), newly_named(vectorizer)) {
+                (Retry::Soon, renamed) | (_, renamed @ Some(_)) => {
+                    if let Some(renamed) = renamed {
+                        deferred.batch.vectorizer = renamed;
+                    }
                     deferred.attempts += 1;
                     deferred.next = now + (RETRY_LOCKED * deferred.attempts).min(MAX_RETRY_LOCKED);
                     self.deferred.push(deferred);
                     return;
                 }
-                Retry::Replacing if !deferred.replace => {
+                (Retry::Replacing, None) if !deferred.replace => {
                     deferred.replace = true;
                     deferred.attempts += 1;
                     return self.complete(deferred);
@@ -507,6 +510,14 @@ impl Worker {
     fn forget_idle(&mut self, after: Duration) {
         self.served.retain(|_, served| served.in_flight > 0 || served.last_used.elapsed() < after);
     }
+}
+
+/// The vectorizer as the catalog has it now, where its tables have other names than `v` knows: what
+/// failed for that may be tried again.
+fn newly_named(v: &catalog::Vectorizer) -> Option<catalog::Vectorizer> {
+    let now = transaction(|| catalog::vectorizer(v.id)).ok()?;
+    let names = |v: &catalog::Vectorizer| (v.source.ident.clone(), v.store.ident.clone(), v.column.clone());
+    (names(&now) != names(v) || now.key != v.key).then_some(now)
 }
 
 fn log_if_failed(result: Result<()>) {

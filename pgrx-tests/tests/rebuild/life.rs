@@ -274,3 +274,30 @@ fn program(scene: &Scene, name: &str) -> std::process::Command {
         .args(["-U", autovector_cluster_tests::cluster::SUPERUSER]);
     command
 }
+
+/// Fear: a new owner of the source leaves everything between two owners until somebody works.
+#[test]
+fn a_new_owner_of_the_source_owns_what_belongs_to_it_at_once() {
+    let mut scene = embedded(5);
+    rebuild_to(&mut scene, 16, false);
+    wait_for_rebuild(&mut scene);
+    scene.db.batch("select ai.pause_vectorizer('docs'); create role heir; alter table docs owner to heir");
+    assert_eq!(scene.status("docs", "rows_total").as_deref(), Some("5"));
+    assert_eq!(
+        scene.count(
+            "select count(*) from pg_class where relkind = 'r' and relowner = 'heir'::regrole
+                and (relname ~ '^_vectorizer_(q|store)_' or relname = 'docs_embedding_store')"
+        ),
+        6
+    );
+    scene.db.batch("select ai.resume_vectorizer('docs'); drop table docs cascade");
+    // The store that was to come is gone with the source, the other one stays.
+    assert_eq!(
+        scene.count(
+            "select count(*) from pg_class where relkind = 'r' and relname ~ '^_vectorizer_(q|store)_'"
+        ),
+        0
+    );
+    assert_eq!(scene.count("select count(*) from docs_embedding_store"), 5);
+    scene.finish();
+}

@@ -12,6 +12,7 @@ use crate::store::checkpoints::comparing::{self, Difference};
 use crate::store::checkpoints::named::{self, Checkpoint, Hold};
 use crate::store::checkpoints::reading::Version;
 use crate::store::checkpoints::{history, restoring, versions};
+use crate::store::locks;
 use crate::store::transaction::as_extension_owner;
 use crate::store::{capture, roles};
 
@@ -34,7 +35,7 @@ pub fn restore(id: Uuid, resurrect: bool) -> Result<Value> {
     restoring::require_same_shape(&version)?;
     // Before the lock that keeps writers out: who truncates has these tables first, and that lock next.
     if let Some(v) = &vectorizer {
-        v.lock_source("ROW EXCLUSIVE")?;
+        v.lock_source(locks::ROW_EXCLUSIVE)?;
     }
     versions::lock_table(&relation, "ROW EXCLUSIVE")?;
     let name = format!("before-restore-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);

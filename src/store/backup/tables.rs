@@ -54,11 +54,12 @@ pub fn by_name(name: &str) -> Result<Option<pg_sys::Oid>> {
         .map(Option::flatten)
 }
 
-/// The stores of all vectorizers.
+/// The stores of all vectorizers; not those that a rebuild fills or keeps.
 pub fn stores() -> Result<Vec<pg_sys::Oid>> {
     sql::query(
         "SELECT v.store::pg_catalog.oid FROM ai.vectorizer v
-           JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) v.store::pg_catalog.oid ORDER BY 1",
+           JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) v.store::pg_catalog.oid
+          WHERE NOT EXISTS (SELECT FROM ai._rebuild r WHERE r.other OPERATOR(pg_catalog.=) v.id) ORDER BY 1",
         &[],
         |row| row.value(1),
     )

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use super::history;
 use crate::error::Result;
 use crate::store::flush::raise;
+use crate::store::ownership;
 use crate::store::sql;
 use crate::store::transaction::as_extension_owner;
 
@@ -16,7 +17,7 @@ use crate::store::transaction::as_extension_owner;
 pub unsafe fn altered(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the caller's promise.
     unsafe { require_event(fcinfo) };
-    raise(follow(false));
+    raise(follow(false).and_then(|()| ownership::follow_all()));
     pg_sys::Datum::null()
 }
 

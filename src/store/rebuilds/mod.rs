@@ -149,6 +149,16 @@ pub fn wants_index(id: i32) -> Result<Option<bool>> {
     )
 }
 
+/// True of a hidden vectorizer that keeps the store from before the last swap.
+pub fn is_kept(id: i32) -> Result<bool> {
+    let kept = sql::query_one(
+        "SELECT EXISTS (SELECT FROM ai._rebuild WHERE other = $1 AND state = 'swapped')",
+        &[id.into()],
+        |row| row.value(1),
+    )?;
+    Ok(kept.unwrap_or(false))
+}
+
 /// Failed rows of a vectorizer.
 pub fn failed_rows(v: &Vectorizer) -> Result<i64> {
     let count = sql::query_one(&format!("SELECT count(*) FROM {}", v.failed), &[], |row| row.value(1))?;

@@ -20,7 +20,7 @@ use super::super::ddl::{status_queue, status_queue_name, trigger_name};
 use super::super::flush::{is_broken, raise};
 use super::super::key::{Key, columns_of};
 use super::super::transaction::{as_extension_owner, as_role};
-use super::super::{control, ident::Ident, roles, sql};
+use super::super::{control, ident::Ident, locks, roles, sql};
 use super::column::{self, Column};
 use super::deferred::{self, Drained};
 use crate::error::Result;
@@ -186,7 +186,7 @@ pub fn due() -> Result<Vec<i32>> {
 pub fn drain(vectorizer: i32, after: i64, limit: usize) -> Result<Drained> {
     let v = catalog::vectorizer(vectorizer)?;
     let status = status_column(&v)?;
-    v.lock_source("ROW EXCLUSIVE")?;
+    v.lock_source(locks::ROW_EXCLUSIVE)?;
     as_role(v.source.owner, || {
         let queue = status_queue(v.id);
         let width = v.key.width();
