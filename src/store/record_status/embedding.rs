@@ -63,15 +63,11 @@ fn create_triggers(v: &Vectorizer, status: &Column, relevant: &[String]) -> Resu
     let pending = super::statements::constant(STATES[0], status);
     let id = quote_literal(v.id.to_string());
     let name = trigger_name(v.id);
-    for statement in [
-        format!(
-            "CREATE TRIGGER {} BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.{column} IS DISTINCT FROM {pending})
-             EXECUTE FUNCTION ai._embedding_status_pending({id})",
-            Ident::new(&format!("{name}_pending"))
-        ),
-    ] {
-        sql::execute_once(&statement)?;
-    }
+    sql::execute_once(&format!(
+        "CREATE TRIGGER {} BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.{column} IS DISTINCT FROM {pending})
+         EXECUTE FUNCTION ai._embedding_status_pending({id})",
+        Ident::new(&format!("{name}_pending"))
+    ))?;
     set_update_trigger(v, relevant)
 }
 
