@@ -293,7 +293,9 @@ fn a_new_owner_of_the_source_owns_what_belongs_to_it_at_once() {
     scene.db.batch("select ai.resume_vectorizer('docs'); drop table docs cascade");
     // The store that was to come is gone with the source, the other one stays.
     assert_eq!(
-        scene.count("select count(*) from pg_class where relkind = 'r' and relname ~ '^_vectorizer_(q|store)_'"),
+        scene.count(
+            "select count(*) from pg_class where relkind = 'r' and relname ~ '^_vectorizer_(q|store)_'"
+        ),
         0
     );
     assert_eq!(scene.count("select count(*) from docs_embedding_store"), 5);
