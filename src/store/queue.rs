@@ -142,12 +142,21 @@ pub fn claim(
     Ok(Some(Claim { lease, rows }))
 }
 
-/// False when store or queue are others than when `v` was read: no swap comes once the gate is
-/// held, but one may have come just before.
+/// False when store or queue are others than when `v` was read, or something is called otherwise: no
+/// swap comes once the gate is held, but one may have come just before.
 fn is_current(v: &Vectorizer) -> Result<bool> {
     let current = sql::query_one(
-        "SELECT coalesce(store::oid, source::oid) = $2 AND to_regclass($3)::oid = $4 FROM ai.vectorizer WHERE id = $1",
-        &[v.id.into(), v.store.oid.into(), v.queue.to_string().into(), v.queue_oid.into()],
+        "SELECT coalesce(store::oid, source::oid) = $2 AND to_regclass($3)::oid = $4
+                AND to_regclass($5)::oid = source::oid AND to_regclass($6)::oid = $2
+           FROM ai.vectorizer WHERE id = $1",
+        &[
+            v.id.into(),
+            v.store.oid.into(),
+            v.queue.to_string().into(),
+            v.queue_oid.into(),
+            v.source.ident.to_string().into(),
+            v.store.ident.to_string().into(),
+        ],
         |row| Ok(row.get::<bool>(1)?.unwrap_or(false)),
     )?;
     Ok(current.unwrap_or(false))

@@ -27,8 +27,9 @@ use crate::store::{failpoint, locks, registry, roles, sql};
 pub fn exchange(main: &Vectorizer, other: &Vectorizer) -> Result<f64> {
     // What needs no lock that anybody could wait for comes first.
     belongings::copy(&main.store, &other.store)?;
-    let began = Instant::now();
+    // Who waits for a lock holds none, and no longer than the caller allows.
     lock_writers(main)?;
+    let began = Instant::now();
     for v in [main, other] {
         end_leases(v)?;
     }
