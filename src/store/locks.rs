@@ -143,3 +143,9 @@ pub fn try_table(relation: pg_sys::Oid) -> bool {
     // SAFETY: called in a transaction on the main thread.
     unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE) }
 }
+
+/// Keeps a table as it is defined, to the end of the transaction; writers are not held up.
+pub fn read_table(relation: pg_sys::Oid) {
+    // SAFETY: as above.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
+}

@@ -28,17 +28,21 @@ fn refused(scene: &mut Scene, call: &str, sqlstate: &str, word: &str) {
     assert_eq!(leftovers(scene), before, "something is left behind by {sql}");
 }
 
-fn scene() -> Scene {
+/// One cluster for all refusals: they leave nothing behind, which is what is tested.
+#[test]
+fn what_cannot_be_is_refused() {
     let mut scene = Scene::new();
     scene.table("docs", 3);
     scene.db.batch("select ai.create_checkpoint('public.docs', 'nightly')");
-    scene
+    tables_that_cannot_have_checkpoints_are_refused(&mut scene);
+    unknown_checkpoints_are_refused_with_the_nearest_name(&mut scene);
+    wrong_arguments_are_refused(&mut scene);
+    what_does_not_fit_is_refused(&mut scene);
+    scene.finish();
 }
 
 /// Fear: a table that cannot be followed is accepted.
-#[test]
-fn tables_that_cannot_have_checkpoints_are_refused() {
-    let mut scene = scene();
+fn tables_that_cannot_have_checkpoints_are_refused(scene: &mut Scene) {
     scene.db.batch(
         "create table keyless (id int unique); create table deferred (id int primary key deferrable);
          create view a_view as select * from docs; create materialized view seen as select * from docs;
@@ -62,49 +66,36 @@ fn tables_that_cannot_have_checkpoints_are_refused() {
         ("ai.vectorizer", "0A000", "vectorizer"),
         ("ai._checkpoint_history_1", "0A000", "_checkpoint_history_1"),
     ] {
-        refused(&mut scene, &format!("ai.create_checkpoint('{target}')"), code, word);
+        refused(scene, &format!("ai.create_checkpoint('{target}')"), code, word);
         let set = format!("ai.create_checkpoint_set(array['public.docs', '{target}'])");
-        refused(&mut scene, &set, code, word);
+        refused(scene, &set, code, word);
     }
-    refused(
-        &mut scene,
-        "ai.set_checkpoint_policy('public.keyless', every => '1 day')",
-        "22023",
-        "primary key",
-    );
+    refused(scene, "ai.set_checkpoint_policy('public.keyless', every => '1 day')", "22023", "primary key");
     scene.db.batch("select ai.create_checkpoint('part')");
     scene.db.batch("insert into parts values (1); truncate parts");
     assert_eq!(scene.count("select count(*) from ai.list_checkpoints('part')"), 1);
-    scene.finish();
 }
 
 /// Fear: a typing error pins the wrong table, or something without a name.
-#[test]
-fn wrong_arguments_are_refused() {
-    let mut scene = scene();
+fn wrong_arguments_are_refused(scene: &mut Scene) {
     scene.vectorize(&Spec::on("docs"));
     scene.settle("docs");
-    refused(&mut scene, "ai.create_checkpoint('dosc')", "42704", "dosc");
-    refused(&mut scene, "ai.create_checkpoint('public.nothing')", "42704", "nothing");
-    refused(&mut scene, "ai.create_checkpoint(null)", "22023", "null");
-    refused(&mut scene, "ai.create_checkpoint(null::int4)", "22023", "null");
+    refused(scene, "ai.create_checkpoint('dosc')", "42704", "dosc");
+    refused(scene, "ai.create_checkpoint('public.nothing')", "42704", "nothing");
+    refused(scene, "ai.create_checkpoint(null)", "22023", "null");
+    refused(scene, "ai.create_checkpoint(null::int4)", "22023", "null");
     for call in [
         "create_checkpoint(4711)",
         "list_checkpoints(4711)",
         "detach_checkpoints(4711)",
         "set_checkpoint_policy(4711, every => '1 day')",
     ] {
-        refused(&mut scene, &format!("ai.{call}"), "42704", "4711");
+        refused(scene, &format!("ai.{call}"), "42704", "4711");
     }
-    refused(&mut scene, "ai.list_checkpoints('dosc')", "42704", "dosc");
-    refused(&mut scene, "ai.create_checkpoint_set(array[]::text[])", "22023", "target");
-    refused(&mut scene, "ai.create_checkpoint_set(array['docs', null])", "22023", "null");
-    refused(
-        &mut scene,
-        "ai.create_checkpoint_set(array['public.docs', 'docs', 'public.docs'])",
-        "22023",
-        "twice",
-    );
+    refused(scene, "ai.list_checkpoints('dosc')", "42704", "dosc");
+    refused(scene, "ai.create_checkpoint_set(array[]::text[])", "22023", "target");
+    refused(scene, "ai.create_checkpoint_set(array['docs', null])", "22023", "null");
+    refused(scene, "ai.create_checkpoint_set(array['public.docs', 'docs', 'public.docs'])", "22023", "twice");
     for name in [
         "",
         " ",
@@ -118,36 +109,33 @@ fn wrong_arguments_are_refused() {
         "a/b",
         "6a5b2d5e-1d9c-4d4b-9d3c-0f3c5f0e8a11",
     ] {
-        refused(&mut scene, &format!("ai.create_checkpoint('docs', '{name}')"), "22023", "name");
+        refused(scene, &format!("ai.create_checkpoint('docs', '{name}')"), "22023", "name");
     }
-    refused(&mut scene, &format!("ai.create_checkpoint('docs', '{}')", "x".repeat(64)), "22023", "name");
-    refused(&mut scene, "ai.create_checkpoint('public.docs', 'nightly')", "42710", "nightly");
+    refused(scene, &format!("ai.create_checkpoint('docs', '{}')", "x".repeat(64)), "22023", "name");
+    refused(scene, "ai.create_checkpoint('public.docs', 'nightly')", "42710", "nightly");
     for lifetime in ["-1 day", "0"] {
         refused(
-            &mut scene,
+            scene,
             &format!("ai.create_checkpoint('docs', lifetime => '{lifetime}')"),
             "22023",
             "lifetime",
         );
-        refused(&mut scene, &format!("ai.refresh_checkpoint('nightly', '{lifetime}')"), "22023", "lifetime");
+        refused(scene, &format!("ai.refresh_checkpoint('nightly', '{lifetime}')"), "22023", "lifetime");
     }
-    refused(&mut scene, "ai.create_checkpoint('docs', source => 'none')", "42704", "none");
-    refused(&mut scene, "ai.create_checkpoint('docs', source => 'nightly')", "22023", "not of docs");
+    refused(scene, "ai.create_checkpoint('docs', source => 'none')", "42704", "none");
+    refused(scene, "ai.create_checkpoint('docs', source => 'nightly')", "22023", "not of docs");
     for policy in [
         "every => '-1 day'",
         "every_changes => 0",
         "every => '1 day', keep_last => 0",
         "every => '1 day', keep_for => '0'",
     ] {
-        refused(&mut scene, &format!("ai.set_checkpoint_policy('docs', {policy})"), "22023", "positive");
+        refused(scene, &format!("ai.set_checkpoint_policy('docs', {policy})"), "22023", "positive");
     }
-    scene.finish();
 }
 
 /// Fear: an unknown or deleted checkpoint is answered with nothing, by each function in another way.
-#[test]
-fn unknown_checkpoints_are_refused_with_the_nearest_name() {
-    let mut scene = scene();
+fn unknown_checkpoints_are_refused_with_the_nearest_name(scene: &mut Scene) {
     let gone = "1b4e28ba-2fa1-41d2-883f-0016d3cca427";
     for call in [
         "ai.refresh_checkpoint('?', '1 day')",
@@ -160,32 +148,28 @@ fn unknown_checkpoints_are_refused_with_the_nearest_name() {
         "ai.verify_checkpoint('?')",
         "ai.checkpoint_pending('?')",
     ] {
-        refused(&mut scene, &call.replace('?', "nihgtly"), "42704", "nihgtly");
+        refused(scene, &call.replace('?', "nihgtly"), "42704", "nihgtly");
         let hint = scene
             .db
             .error_of(&format!("select * from {}", call.replace('?', "nihgtly")))
             .hint()
             .map(str::to_owned);
         assert!(hint.is_some_and(|hint| hint.contains("nightly")), "{call} names the nearest");
-        refused(&mut scene, &call.replace('?', gone), "42704", gone);
+        refused(scene, &call.replace('?', gone), "42704", gone);
     }
     assert!(!scene.db.one::<bool>("select ai.delete_checkpoint('nothing')", &[]));
     assert!(!scene.db.one::<bool>(&format!("select ai.delete_checkpoint('{gone}'::uuid)"), &[]));
-    scene.finish();
 }
 
 /// Fear: a restore or a copy goes over what has another shape, or over what is there.
-#[test]
-fn what_does_not_fit_is_refused() {
-    let mut scene = scene();
+fn what_does_not_fit_is_refused(scene: &mut Scene) {
     scene.db.batch("create table other (n int primary key); alter table docs add column more int");
-    refused(&mut scene, "ai.restore_checkpoint('nightly')", "55000", "columns");
-    refused(&mut scene, "ai.read_checkpoint('nightly', null::other)", "22023", "key");
-    refused(&mut scene, "ai.clone_checkpoint('nightly', 'docs')", "42710", "docs");
-    refused(&mut scene, "ai.checkout_checkpoint('nightly', 'docs')", "42710", "docs");
-    refused(&mut scene, "ai.clone_checkpoint('nightly', 'nowhere.docs')", "42704", "nowhere");
-    refused(&mut scene, "ai.clone_checkpoint('nightly', 'a.b.c')", "22023", "a.b.c");
+    refused(scene, "ai.restore_checkpoint('nightly')", "55000", "columns");
+    refused(scene, "ai.read_checkpoint('nightly', null::other)", "22023", "key");
+    refused(scene, "ai.clone_checkpoint('nightly', 'docs')", "42710", "docs");
+    refused(scene, "ai.checkout_checkpoint('nightly', 'docs')", "42710", "docs");
+    refused(scene, "ai.clone_checkpoint('nightly', 'nowhere.docs')", "42704", "nowhere");
+    refused(scene, "ai.clone_checkpoint('nightly', 'a.b.c')", "22023", "a.b.c");
     scene.db.batch("select ai.clone_checkpoint('nightly', 'copy')");
     assert_eq!(scene.count("select count(*) from copy"), 3, "a copy has the old shape");
-    scene.finish();
 }

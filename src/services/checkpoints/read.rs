@@ -5,15 +5,25 @@ use pgrx::{Uuid, pg_sys};
 use super::manage::owned;
 use crate::error::{Error, Kind, Result};
 use crate::store::checkpoints::history;
-use crate::store::checkpoints::named::{self, Hold};
+use crate::store::checkpoints::named::{self, Checkpoint, Hold};
 use crate::store::checkpoints::reading::{self, Version};
-use crate::store::roles;
 use crate::store::transaction::as_extension_owner;
+use crate::store::{locks, roles};
 
 pub fn version(id: Uuid, hold: Hold) -> Result<Version> {
     let checkpoint = owned(id, hold)?;
+    version_of(&checkpoint)
+}
+
+/// The version of a checkpoint, whose history stays attached, or detached, to the end of the
+/// transaction: who detaches it has the table to himself.
+pub fn version_of(checkpoint: &Checkpoint) -> Result<Version> {
     as_extension_owner(|| {
-        let (history, number) = checkpoint.main()?;
+        let (mut history, mut number) = checkpoint.main()?;
+        if let Some(relation) = &history.relation {
+            locks::read_table(relation.oid);
+            (history, number) = checkpoint.main()?;
+        }
         Version::new(history, number)
     })
 }

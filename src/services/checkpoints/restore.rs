@@ -10,7 +10,6 @@ use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{Relation, Vectorizer};
 use crate::store::checkpoints::comparing::{self, Difference};
 use crate::store::checkpoints::named::{self, Checkpoint, Hold};
-use crate::store::checkpoints::reading::Version;
 use crate::store::checkpoints::{history, restoring, versions};
 use crate::store::locks;
 use crate::store::transaction::as_extension_owner;
@@ -19,7 +18,7 @@ use crate::store::{capture, roles};
 /// Makes the version the present again, as a new version, after a checkpoint of what was there.
 pub fn restore(id: Uuid, resurrect: bool) -> Result<Value> {
     let checkpoint = owned(id, Hold::Share)?;
-    let (history, number) = as_extension_owner(|| checkpoint.main())?;
+    let (history, _) = as_extension_owner(|| checkpoint.main())?;
     let relation = history.live()?.clone();
     roles::require_ownership(&relation)?;
     let vectorizer = same_vectorizer(&checkpoint, &relation)?;
@@ -31,13 +30,13 @@ pub fn restore(id: Uuid, resurrect: bool) -> Result<Value> {
             tables: vec![("table", relation.clone())],
         },
     };
-    let version = as_extension_owner(|| Version::new(history, number))?;
-    restoring::require_same_shape(&version)?;
     // Before the lock that keeps writers out: who truncates has these tables first, and that lock next.
     if let Some(v) = &vectorizer {
         v.lock_source(locks::ROW_EXCLUSIVE)?;
     }
     versions::lock_table(&relation, "ROW EXCLUSIVE")?;
+    let version = read::version_of(&checkpoint)?;
+    restoring::require_same_shape(&version)?;
     let name = format!("before-restore-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
     let made = create::create_of(
         &[subject],
@@ -109,10 +108,7 @@ pub fn diff(a: Uuid, b: Option<Uuid>) -> Result<Vec<Difference>> {
 /// Reads the version as a restore would, and compares its checksum with the one of the first time.
 pub fn verify(id: Uuid) -> Result<Value> {
     let checkpoint = owned(id, Hold::Share)?;
-    let version = as_extension_owner(|| {
-        let (history, number) = checkpoint.main()?;
-        Version::new(history, number)
-    })?;
+    let version = read::version_of(&checkpoint)?;
     let (rows, checksum) = comparing::checksum(&version)?;
     let checksum = format!("{rows}:{checksum}");
     let faults = as_extension_owner(|| named::faults(&version))?;
