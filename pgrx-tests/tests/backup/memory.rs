@@ -53,9 +53,7 @@ fn memory_stays_flat_whatever_the_size() {
     );
     let pid: i32 = stage.db.one("select pg_backend_pid()", &[]);
     stage.db.batch("select count(*) from ai.list_backups()");
-    for arguments in
-        ["", ", format => 'binary', compression => 'zstd'", ", compression => 'zstd', parallel => 2"]
-    {
+    for arguments in ["", ", format => 'binary', compression => 'zstd', parallel => 2"] {
         let before = process::private_memory_kb(pid).expect("alive");
         let mut backup = String::new();
         let made = peak(pid, || {

@@ -8,7 +8,7 @@ use autovector_cluster_tests::{Sql, process, wait_until};
 use super::stage::{Stage, name};
 
 const SOON: Duration = Duration::from_secs(60);
-const ROWS: i64 = 60_000;
+const ROWS: i64 = 40_000;
 
 fn checksum(stage: &mut Stage) -> (i64, Option<String>) {
     let query = "select count(*), md5(string_agg(t::text, ',' order by id)) from docs t";
