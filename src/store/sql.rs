@@ -68,10 +68,34 @@ pub fn execute(statement: &str, args: &[DatumWithOid<'_>]) -> Result<usize> {
 
 /// Runs a statement that is used once (DDL): its plan is not kept.
 pub fn execute_once(statement: &str) -> Result<()> {
+    // SAFETY: reads the state of the server.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        return execute_on_standby(statement);
+    }
     Spi::connect_mut(|client| {
         client.update(statement, None, &[])?;
         Ok(())
     })
+}
+
+/// pgrx would give the transaction an id first, which a standby has none of; LOCK needs none.
+fn execute_on_standby(statement: &str) -> Result<()> {
+    use crate::error::{Error, Kind};
+
+    let text =
+        std::ffi::CString::new(statement).map_err(|_| Error::new(Kind::Internal, "a statement with NUL"))?;
+    // SAFETY: SPI is connected for the call; the text lives through it. On ERROR the abort
+    // disconnects.
+    let code = unsafe {
+        pg_sys::SPI_connect();
+        let code = pg_sys::SPI_execute(text.as_ptr(), false, 0);
+        pg_sys::SPI_finish();
+        code
+    };
+    if code < 0 {
+        return Err(Error::new(Kind::Internal, format!("error {code} in: {statement}")));
+    }
+    Ok(())
 }
 
 fn run<T>(

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::folder::Folder;
+use crate::journal;
 use crate::manifest::Manifest;
 use crate::names;
 use crate::{Error, Result};
@@ -53,18 +54,26 @@ impl Draft {
         &self.folder
     }
 
-    /// Publishes: the files' names first, the manifest's last, and every step durable before the
-    /// next. The files must have been synced.
-    pub fn publish(mut self, manifest: &Manifest) -> Result<()> {
+    /// Writes the manifest, still without its name, and gives the files theirs; durable when it
+    /// returns. The files must have been synced.
+    pub fn name_files(&mut self, manifest: &Manifest) -> Result<()> {
         let temporary = format!("{}{}", names::manifest(&self.stamp), names::TEMPORARY);
         self.manifest
             .write_all(&manifest.seal())
-            .and_then(|()| self.manifest.sync_all())
+            .and_then(|()| {
+                journal::note(|| "sync manifest".to_owned());
+                self.manifest.sync_all()
+            })
             .map_err(Error::io(format!("write file {}", self.folder.shown(&temporary))))?;
         for file in manifest.files() {
             self.folder.rename(&format!("{}{}", file.name, names::TEMPORARY), &file.name)?;
         }
-        self.folder.sync()?;
+        self.folder.sync()
+    }
+
+    /// Gives the manifest its name: from here on the backup exists.
+    pub fn publish(mut self) -> Result<()> {
+        let temporary = format!("{}{}", names::manifest(&self.stamp), names::TEMPORARY);
         self.folder.rename(&temporary, &names::manifest(&self.stamp))?;
         self.published = true;
         self.folder.sync()
@@ -93,4 +102,153 @@ pub fn create(folder: &Folder, file: &str, claim: bool) -> Result<Option<File>> 
 /// Removes a temporary file of an unfinished backup.
 pub fn discard(folder: &Folder, file: &str) -> Result<()> {
     folder.remove(&format!("{file}{}", names::TEMPORARY))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::folder::Root;
+    use crate::manifest::{DataFile, tests::sample};
+    use crate::names::Compression;
+    use crate::stream;
+
+    const SECOND: u64 = 1_767_323_045;
+
+    fn folder(path: &Path) -> Folder {
+        Root::open(path).unwrap().folder(None, true).unwrap()
+    }
+
+    /// Makes a draft with one file, and the manifest for it.
+    fn drafted(folder: &Folder) -> (Draft, Manifest) {
+        let draft = Draft::reserve(folder, SECOND).unwrap();
+        let name = format!("docs_{}.csv", draft.stamp());
+        let file = create(folder, &name, false).unwrap().unwrap();
+        let text: &[u8] = b"id\n\"1\"\n\"2\"\n";
+        let written = stream::write(text, file, Compression::None).unwrap();
+        let file = DataFile { name, bytes: written.bytes, sha256: written.sha256, rows: 2 };
+        let manifest = sample(&folder.name(draft.stamp()).to_string(), vec![file]);
+        (draft, manifest)
+    }
+
+    fn publish(mut draft: Draft, manifest: &Manifest) {
+        draft.name_files(manifest).unwrap();
+        draft.publish().unwrap();
+    }
+
+    /// Ends a draft as a crash does: its files stay, its lock goes.
+    fn crash(draft: Draft) {
+        let mut draft = draft;
+        draft.published = true;
+    }
+
+    fn verdict(folder: &Folder, stamp: &str) -> Vec<crate::verify::Fault> {
+        crate::verify::verify(folder, stamp, &mut || {}).unwrap().faults
+    }
+
+    /// Fear: a backup that was published is not there, or one that was given up is.
+    #[test]
+    fn a_draft_is_published_whole_or_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = folder(directory.path());
+        let (draft, manifest) = drafted(&folder);
+        let stamp = draft.stamp().to_owned();
+        assert!(folder.files().unwrap().iter().all(|file| file.ends_with(".tmp")));
+        publish(draft, &manifest);
+        assert_eq!(verdict(&folder, &stamp), []);
+        let published = folder.files().unwrap();
+        assert_eq!(published, [format!("docs_{stamp}.csv"), format!("manifest_{stamp}.json")]);
+        drop(drafted(&folder));
+        assert_eq!(folder.files().unwrap(), published);
+    }
+
+    /// Fear: two backups of one second share a name.
+    #[test]
+    fn drafts_of_one_second_have_names_of_their_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = folder(directory.path());
+        let drafts: Vec<(Draft, Manifest)> = (0..3).map(|_| drafted(&folder)).collect();
+        let stamps: Vec<String> = drafts.iter().map(|(draft, _)| draft.stamp().to_owned()).collect();
+        assert_eq!(stamps, ["20260102_030405", "20260102_030405_2", "20260102_030405_3"]);
+        for (draft, manifest) in drafts {
+            publish(draft, &manifest);
+        }
+        for stamp in &stamps {
+            assert_eq!(verdict(&folder, stamp), [], "{stamp}");
+        }
+        folder.delete(&stamps[1]).unwrap();
+        assert_eq!(folder.stamps().unwrap(), [stamps[0].clone(), stamps[2].clone()]);
+        assert!(matches!(folder.delete(&stamps[1]), Err(Error::Missing(_))));
+    }
+
+    /// Fear: what a crash left behind looks like a backup, stays for ever, or is swept away while
+    /// it is being written; or somebody else's file is swept.
+    #[test]
+    fn the_next_draft_sweeps_what_crashes_left_at_any_step() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = folder(directory.path());
+        std::fs::write(folder.path().join("notes.tmp"), "mine").unwrap();
+        // While the rows are written.
+        let (draft, _) = drafted(&folder);
+        crash(draft);
+        let (draft, manifest) = drafted(&folder);
+        assert_eq!(draft.stamp(), "20260102_030405", "the name is free again");
+        // After some files have their names.
+        folder
+            .rename(&format!("{}.tmp", manifest.files().next().unwrap().name), "docs_20260102_030405.csv")
+            .unwrap();
+        crash(draft);
+        assert_eq!(folder.stamps().unwrap(), Vec::<String>::new());
+        let (draft, _) = drafted(&folder);
+        assert_eq!(draft.stamp(), "20260102_030405");
+        // One that is alive stays.
+        let (other, manifest) = drafted(&folder);
+        assert_eq!(other.stamp(), "20260102_030405_2");
+        drop(draft);
+        publish(other, &manifest);
+        assert_eq!(verdict(&folder, "20260102_030405_2"), []);
+        // In the middle of a deletion.
+        let manifest = names::manifest("20260102_030405_2");
+        folder.rename(&manifest, &format!("{manifest}.tmp")).unwrap();
+        drop(Draft::reserve(&folder, SECOND).unwrap());
+        assert_eq!(folder.files().unwrap(), ["notes.tmp"]);
+    }
+
+    /// Fear: a name is durable before what it stands for, so that a power cut leaves a backup
+    /// without its rows; or a deletion takes rows away from a backup that still exists.
+    #[test]
+    fn every_step_is_durable_before_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = folder(directory.path());
+        journal::take();
+        let (draft, manifest) = drafted(&folder);
+        publish(draft, &manifest);
+        let steps = [
+            "sync file",
+            "sync manifest",
+            "rename to docs_20260102_030405.csv",
+            "sync directory",
+            "rename to manifest_20260102_030405.json",
+            "sync directory",
+        ];
+        assert_eq!(journal::take(), steps);
+        folder.delete("20260102_030405").unwrap();
+        let steps = [
+            "rename to manifest_20260102_030405.json.tmp",
+            "sync directory",
+            "remove docs_20260102_030405.csv",
+            "remove manifest_20260102_030405.json.tmp",
+            "sync directory",
+        ];
+        assert_eq!(journal::take(), steps);
+    }
+
+    /// Fear: a full disk goes unnoticed.
+    #[test]
+    fn a_full_disk_is_an_error() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let error = stream::write(&[7_u8; 100][..], full, Compression::None).unwrap_err();
+        assert!(matches!(error, Error::Io { code: Some(28), .. }), "{error:?}");
+    }
 }

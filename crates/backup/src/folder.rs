@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rustix::fs::{self as unix, AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use crate::journal;
 use crate::manifest::Manifest;
 use crate::names::{self, BackupName};
 use crate::{Error, Result};
@@ -200,6 +201,7 @@ impl Folder {
     /// Renames; never over a file that is there.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
         let what = || format!("rename file {} to \"{to}\"", self.shown(from));
+        journal::note(|| format!("rename to {to}"));
         match unix::renameat_with(&*self.fd, from, &*self.fd, to, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(()),
             // Network file systems may not know the flag; the stamp is reserved anyway.
@@ -212,6 +214,7 @@ impl Folder {
 
     /// Removes a file; one that is gone already is no error.
     pub(crate) fn remove(&self, file: &str) -> Result<()> {
+        journal::note(|| format!("remove {file}"));
         match unix::unlinkat(&*self.fd, file, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(Error::io(format!("remove file {}", self.shown(file)))(error)),
@@ -220,6 +223,7 @@ impl Folder {
 
     /// Makes names durable: those that were made, changed or removed before.
     pub(crate) fn sync(&self) -> Result<()> {
+        journal::note(|| "sync directory".to_owned());
         unix::fsync(&*self.fd).map_err(Error::io(format!("fsync directory \"{}\"", self.path.display())))
     }
 

@@ -10,6 +10,7 @@ pub mod count;
 pub mod draft;
 mod error;
 pub mod folder;
+mod journal;
 pub mod manifest;
 pub mod names;
 pub mod stream;

@@ -9,6 +9,7 @@ use rustix::io::retry_on_intr;
 use sha2::{Digest, Sha256};
 
 use crate::convert::Converter;
+use crate::journal;
 use crate::manifest::hex;
 use crate::names::Compression;
 use crate::{Error, Result};
@@ -39,6 +40,7 @@ pub fn write(input: impl Read, file: File, compression: Compression) -> Result<W
             encoder.finish().map(drop)
         }),
     };
+    journal::note(|| "sync file".to_owned());
     copied.and_then(|()| sink.file.sync_all()).map_err(Error::io("write a backup file"))?;
     Ok(Written { bytes: sink.bytes, sha256: hex(&sink.hash.finalize()) })
 }

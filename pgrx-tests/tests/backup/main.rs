@@ -4,9 +4,13 @@
 mod corruption;
 mod crash;
 mod directories;
+mod memory;
 mod parallel;
 mod policy;
+mod remote;
+mod restore_crash;
 mod round_trip;
 mod stage;
 mod stores;
+mod together;
 mod truncate;

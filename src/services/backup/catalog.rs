@@ -101,7 +101,8 @@ pub fn delete(name: &str) -> Result<()> {
                 return Err(Error::new(
                     Kind::WrongState,
                     "a backup cannot be deleted in a read-only transaction",
-                ));
+                )
+                .hint("Call it in a read-write transaction on the primary server."));
             }
             remove(&folder, &name)
         },

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::copying::{self, Shape};
 use super::directory;
 use super::errors::explained;
+use super::remote;
 use super::report::{self, Emptied, Saved};
 use super::sink::Trouble;
 use crate::error::{Error, Kind, Result};
@@ -21,6 +22,7 @@ use crate::store::backup::pins::Pins;
 use crate::store::backup::snapshot::{self, Frozen};
 use crate::store::backup::tables::{self, BackupTable, Strength};
 use crate::store::backup::{ledger, server};
+use crate::store::failpoint;
 use crate::store::locks::{self, Lock, Mode};
 
 /// Where LangChain keeps its vectors.
@@ -44,6 +46,9 @@ pub struct Request {
 
 /// Makes a backup and returns its report.
 pub fn make(request: &Request) -> Result<Value> {
+    if let Some(connection) = &request.connection {
+        remote::hide_passwords(connection);
+    }
     let trouble = Trouble::default();
     explained(|| trouble.take(), || run(request, &trouble))
 }
@@ -51,17 +56,19 @@ pub fn make(request: &Request) -> Result<Value> {
 fn run(request: &Request, trouble: &Trouble) -> Result<Value> {
     let began = Instant::now();
     let started = directory::now();
+    // To be asked before the first statement.
+    let exports = snapshot::can_export();
+    let mut shape = check(request)?;
+    if let Some(connection) = &request.connection {
+        let folder = directory::folder(&directory::root()?, request.task.as_deref())?;
+        return remote::make(request, connection, shape, &folder, started);
+    }
     let mut processes = request.parallel as usize;
-    if processes > 1 && !snapshot::can_export() {
+    if processes > 1 && !exports {
         pgrx::notice!(
-            "the backup is made by one process, because its transaction has written or has a savepoint"
+            "the backup is made by one process: its transaction has written or has a savepoint, or the server is a standby"
         );
         processes = 1;
-    }
-    let mut shape = check(request)?;
-    if request.connection.is_some() {
-        return Err(Error::new(Kind::Unsupported, "db_connection is not supported yet")
-            .hint("Call it in the database itself."));
     }
     if request.truncate {
         refuse_truncate_here()?;
@@ -80,12 +87,14 @@ fn run(request: &Request, trouble: &Trouble) -> Result<Value> {
     tables::lock(&tables, strength)?;
     let tables = tables::recheck(&tables)?;
     check_rights(&tables, &emptied)?;
+    failpoint::reach("backup_locked")?;
 
     let frozen = Frozen::take();
     let (seen, lsn) = server::position(&frozen)?;
-    let draft = Draft::reserve(&folder, started)?;
+    let mut draft = Draft::reserve(&folder, started)?;
     let plan = copying::plan(&tables, draft.stamp(), &shape, processes);
     let copied = copying::copy_all(&frozen, &tables, &plan, &draft, &shape, processes, trouble)?;
+    failpoint::reach("backup_copied")?;
     let mut written = Vec::with_capacity(tables.len());
     let mut saved = Vec::with_capacity(tables.len());
     for (number, table) in tables.iter().enumerate() {
@@ -132,12 +141,18 @@ fn run(request: &Request, trouble: &Trouble) -> Result<Value> {
         compare_with_table(&frozen, table, &manifest)?;
     }
     drop(frozen);
-    draft.publish(&manifest)?;
+    failpoint::reach("backup_read_back")?;
+    draft.name_files(&manifest)?;
+    failpoint::reach("backup_named")?;
+    draft.publish()?;
+    failpoint::reach("backup_published")?;
     note(&folder, &report::line(&manifest, emptied.len(), began.elapsed(), directory::now()));
     let emptied = empty(&emptied, &tables)?;
+    failpoint::reach("backup_emptied")?;
     if snapshot::may_write() {
         ledger::record(&manifest, !emptied.is_empty(), request.by_policy)?;
     }
+    failpoint::reach("backup_recorded")?;
     Ok(report::result(
         &manifest,
         &folder.path().display().to_string(),
@@ -173,7 +188,7 @@ fn check(request: &Request) -> Result<Shape> {
 }
 
 /// A log that cannot be written does not spoil a backup.
-fn note(folder: &Folder, line: &str) {
+pub(super) fn note(folder: &Folder, line: &str) {
     if let Err(error) = folder.log(line) {
         pgrx::warning!("{error}");
     }
@@ -252,19 +267,26 @@ fn to_empty(tables: &[BackupTable], request: &Request) -> Result<Vec<BackupTable
     if request.tables.is_some()
         && let Some(store) = tables.iter().find(|table| table.vectorizer.is_some())
     {
-        return Err(Error::new(
-            Kind::WrongState,
-            format!("{} is the store of a vectorizer and cannot be emptied", store.shown()),
-        )
-        .hint("It would be filled again from its source. Empty the source, or drop the vectorizer."));
+        return Err(is_a_store(&store.shown()));
     }
     let emptied: Vec<BackupTable> =
         tables.iter().filter(|table| table.has_vectors && table.vectorizer.is_none()).cloned().collect();
     if emptied.is_empty() {
-        return Err(Error::invalid("there is no embedding table to empty")
-            .hint("truncate_vector_tables empties tables that have a column of vectors and are no vectorizer's store."));
+        return Err(nothing_to_empty());
     }
     Ok(emptied)
+}
+
+pub(super) fn is_a_store(table: &str) -> Error {
+    let message = format!("{table} is the store of a vectorizer and cannot be emptied");
+    Error::new(Kind::WrongState, message)
+        .hint("It would be filled again from its source. Empty the source, or drop the vectorizer.")
+}
+
+pub(super) fn nothing_to_empty() -> Error {
+    Error::invalid("there is no embedding table to empty").hint(
+        "truncate_vector_tables empties tables that have a column of vectors and are no vectorizer's store.",
+    )
 }
 
 fn check_rights(tables: &[BackupTable], emptied: &[BackupTable]) -> Result<()> {
@@ -278,7 +300,7 @@ fn check_rights(tables: &[BackupTable], emptied: &[BackupTable]) -> Result<()> {
 }
 
 /// Reads every file again before anything depends on it.
-fn read_back(folder: &Folder, manifest: &Manifest) -> Result<()> {
+pub(super) fn read_back(folder: &Folder, manifest: &Manifest) -> Result<()> {
     for file in manifest.files() {
         let opened = folder.open(&format!("{}{}", file.name, names::TEMPORARY))?;
         let mut tick = || {

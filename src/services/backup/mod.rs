@@ -8,6 +8,7 @@ mod directory;
 mod errors;
 pub mod make;
 pub mod policy;
+mod remote;
 mod report;
 pub mod restore;
 mod sink;

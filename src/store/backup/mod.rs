@@ -10,5 +10,6 @@ pub mod pins;
 pub mod policy;
 pub mod server;
 pub mod snapshot;
+pub mod statement;
 pub mod tables;
 pub mod vectorizers;
