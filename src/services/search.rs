@@ -26,7 +26,7 @@ const DEPTH: i32 = 40;
 /// So many matches of a keyword search are ranked.
 const RANKED: i32 = 1_000;
 /// So many are in a hybrid search, at least.
-const RANKED_IN_HYBRID: i32 = 200;
+const RANKED_IN_HYBRID: i32 = 100;
 /// How much more is fetched where the chunks of one row count once.
 const CHUNKS_PER_ROW: i32 = 4;
 
@@ -90,7 +90,7 @@ pub fn search(id: i32, request: Request<'_>) -> Result<Vec<Found>> {
     let mut found = match (mode, &vector) {
         (Mode::Vector, Some(vector)) => mark(search.by_vector(vector, search.k)?, "vector"),
         (Mode::Hybrid, Some(vector)) => search.by_both(vector)?,
-        _ => mark(search.by_words(search.k, RANKED.max(search.k))?, "keyword"),
+        _ => mark(search.by_words(search.k, search.k, RANKED)?, "keyword"),
     };
     found.truncate(search.k as usize);
     Ok(found)
@@ -184,7 +184,8 @@ impl Search<'_> {
         self.best(k, |k| nearest::find(&self.v, &pgvector, index, &condition, vector, k))
     }
 
-    fn by_words(&self, k: i32, ranked: i32) -> Result<Vec<nearest::Found>> {
+    /// Any of the words will do where fewer than `enough` chunks have them all.
+    fn by_words(&self, k: i32, enough: i32, ranked: i32) -> Result<Vec<nearest::Found>> {
         let configuration = as_extension_owner(|| keywords::configuration(&self.v))?;
         let condition = self.condition()?;
         self.best(k, |k| {
@@ -192,7 +193,7 @@ impl Search<'_> {
             let find =
                 |words| keywords::find(&self.v, &configuration, (self.query, words), &condition, k, ranked);
             let mut found = find(Words::All)?;
-            if found.len() < k as usize && is_plain(self.query) {
+            if found.len() < enough.min(k) as usize && is_plain(self.query) {
                 let known: HashSet<String> = found.iter().map(place).collect();
                 let more = find(Words::Any)?;
                 found.extend(more.into_iter().filter(|f| !known.contains(&place(f))));
@@ -205,7 +206,7 @@ impl Search<'_> {
     /// Ranks the two answers into one by reciprocal rank fusion.
     fn by_both(&self, vector: &[f32]) -> Result<Vec<Found>> {
         let depth = (2 * self.k).clamp(DEPTH, MAX_RESULTS);
-        let answers = [self.by_vector(vector, depth)?, self.by_words(depth, RANKED_IN_HYBRID)?];
+        let answers = [self.by_vector(vector, depth)?, self.by_words(depth, 1, RANKED_IN_HYBRID)?];
         let unit =
             |found: &nearest::Found| if self.best_only { found.key.0.to_string() } else { place(found) };
         let rankings: Vec<Vec<String>> =
