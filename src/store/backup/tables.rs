@@ -8,6 +8,7 @@ use super::columns;
 use crate::error::{Error, Kind, Result};
 use crate::store::ident::Ident;
 use crate::store::sql;
+use crate::store::transaction::as_extension_owner;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct BackupTable {
@@ -56,13 +57,14 @@ pub fn by_name(name: &str) -> Result<Option<pg_sys::Oid>> {
 
 /// The stores of all vectorizers; not those that a rebuild fills or keeps.
 pub fn stores() -> Result<Vec<pg_sys::Oid>> {
-    sql::query(
-        "SELECT v.store::pg_catalog.oid FROM ai.vectorizer v
-           JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) v.store::pg_catalog.oid
-          WHERE NOT EXISTS (SELECT FROM ai._rebuild r WHERE r.other OPERATOR(pg_catalog.=) v.id) ORDER BY 1",
-        &[],
-        |row| row.value(1),
-    )
+    as_extension_owner(|| {
+        sql::query(
+            "SELECT v.store::oid FROM ai.vectorizer v JOIN pg_catalog.pg_class c ON c.oid = v.store::oid
+              WHERE NOT EXISTS (SELECT FROM ai._rebuild r WHERE r.other = v.id) ORDER BY 1",
+            &[],
+            |row| row.value(1),
+        )
+    })
 }
 
 /// Children by legacy inheritance, at any depth. Partitions are not among them.
