@@ -15,6 +15,6 @@ pub extern "C-unwind" fn autovector_backup_helper_main(argument: pg_sys::Datum) 
     let name = BackgroundWorker::get_extra();
     session::describe(&format!("autovector backup: {name}"));
     if let Err(error) = copying::help(name) {
-        pgrx::log!("autovector backup: {error}");
+        process::log(&format!("autovector backup: {error}"));
     }
 }

@@ -19,7 +19,7 @@ pub extern "C-unwind" fn autovector_housekeeper_main(argument: pg_sys::Datum) {
             transaction(|| Ok(session::extension_exists()? && (chore.due)()?.is_some_and(|d| d.is_zero())));
         let done = due.and_then(|due| if due { (chore.run)() } else { Ok(()) });
         if let Err(error) = done {
-            pgrx::log!("autovector housekeeper: {}: {error}", chore.name);
+            process::log(&format!("autovector housekeeper: {}: {error}", chore.name));
         }
         pgrx::check_for_interrupts!();
     }

@@ -40,7 +40,7 @@ fn build_next() -> Result<bool> {
     session::describe(&format!("autovector indexer: {}", v.name));
     for statement in &statements {
         if let Err(error) = indexes::run_top_level(statement) {
-            pgrx::log!("autovector indexer: vectorizer \"{}\": {error}", v.name);
+            process::log(&format!("autovector indexer: vectorizer \"{}\": {error}", v.name));
             transaction(|| {
                 control::log_error(v.id, job.failure(), json!({ "error_reason": error.message }))
             })?;

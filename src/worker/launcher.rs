@@ -67,7 +67,7 @@ pub extern "C-unwind" fn autovector_launcher_main(_argument: pg_sys::Datum) {
                 });
                 short_of_places = look(&list, &mut known, now, short_of_places);
             }
-            Err(error) => pgrx::log!("autovector launcher: {error}"),
+            Err(error) => process::log(&format!("autovector launcher: {error}")),
         }
         process::wait(time_to_next(&known, now), None);
     }
@@ -112,11 +112,11 @@ fn look(list: &[Database], known: &mut HashMap<pg_sys::Oid, Known>, now: Instant
             entry.next_look = now + entry.backoff;
             entry.backoff = (entry.backoff * 2).min(MAX_BACKOFF);
             if !was_short {
-                pgrx::log!(
+                process::log(&format!(
                     "autovector cannot start a scheduler for database \"{}\": all {} places of max_worker_processes are taken",
                     database.name,
                     databases::max_worker_processes()
-                );
+                ));
             }
             return true;
         }

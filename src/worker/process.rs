@@ -85,12 +85,29 @@ pub fn rest(timeout: Duration, readable: Option<std::os::fd::RawFd>) {
     check_for_interrupts();
 }
 
-/// Ends the process if SIGTERM came. A cancel that came between two statements has nothing to
-/// cancel; left pending it would end the process too.
+/// Ends the process if SIGTERM came.
 fn check_for_interrupts() {
-    // SAFETY: a plain flag, cleared on the main thread outside a transaction.
-    unsafe { pg_sys::QueryCancelPending = 0 };
-    pgrx::check_for_interrupts!();
+    without_cancels(|| {
+        pgrx::check_for_interrupts!();
+    });
+}
+
+/// A line in the server's log, from outside a transaction.
+pub fn log(line: &str) {
+    without_cancels(|| pgrx::log!("{line}"));
+}
+
+/// Outside a transaction a cancel has nothing to cancel, and would end the process: PostgreSQL looks
+/// for one at the end of each log line, too. One that comes meanwhile is forgotten.
+fn without_cancels(body: impl FnOnce()) {
+    // SAFETY: plain globals of the main thread; an ERROR or the end of the process resets the count.
+    unsafe { pg_sys::QueryCancelHoldoffCount += 1 };
+    body();
+    // SAFETY: as above.
+    unsafe {
+        pg_sys::QueryCancelHoldoffCount -= 1;
+        pg_sys::QueryCancelPending = 0;
+    }
 }
 
 /// Reads the configuration file again if SIGHUP came; true when it did.

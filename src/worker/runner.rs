@@ -119,7 +119,7 @@ impl Worker {
             Ok(true) => self.last_fruitless = Instant::now(),
             Ok(false) => return false,
             Err(error) => {
-                pgrx::log!("{LOG_AS}: {error}");
+                process::log(&format!("{LOG_AS}: {error}"));
                 if self.in_flight.is_empty() && self.deferred.is_empty() {
                     return false;
                 }
@@ -208,7 +208,7 @@ impl Worker {
                 self.busy = busy.is_some();
                 wake::set_throttled(self.database, busy);
             }
-            Err(error) => pgrx::log!("{LOG_AS}: {error}"),
+            Err(error) => process::log(&format!("{LOG_AS}: {error}")),
         }
     }
 
@@ -387,7 +387,10 @@ impl Worker {
                     other => ingest::back_off(v.id, &other.to_string()),
                 };
                 log_if_failed(noted);
-                pgrx::log!("{LOG_AS}: vectorizer \"{}\" cannot open its provider: {failure}", v.name);
+                process::log(&format!(
+                    "{LOG_AS}: vectorizer \"{}\" cannot open its provider: {failure}",
+                    v.name
+                ));
                 false
             }
         }
@@ -396,7 +399,7 @@ impl Worker {
     /// A vectorizer that cannot be worked on: its state says why, the others go on.
     fn trouble(&mut self, id: i32, error: &Error) {
         let reason = ingest::with_hint(&error.message, error.hint.as_deref());
-        pgrx::log!("{LOG_AS}: vectorizer {id}: {reason}");
+        process::log(&format!("{LOG_AS}: vectorizer {id}: {reason}"));
         let noted = if ingest::is_configuration(error) {
             ingest::halt(id, &reason)
         } else {
@@ -424,10 +427,10 @@ impl Worker {
         match ingest::finish(vectorizer, lease, &deferred.embedded, rate, deferred.replace) {
             Ok(Completed::Rows(_)) => {}
             Ok(Completed::Stale) => {
-                pgrx::log!(
+                process::log(&format!(
                     "{LOG_AS}: a batch of vectorizer \"{}\" came too late: its lease is gone",
                     vectorizer.name
-                );
+                ));
             }
             Err(error) => match (ingest::retry(&error), newly_named(vectorizer)) {
                 (Retry::Soon, renamed) | (_, renamed @ Some(_)) => {
@@ -522,6 +525,6 @@ fn newly_named(v: &catalog::Vectorizer) -> Option<catalog::Vectorizer> {
 
 fn log_if_failed(result: Result<()>) {
     if let Err(error) = result {
-        pgrx::log!("{LOG_AS}: {error}");
+        process::log(&format!("{LOG_AS}: {error}"));
     }
 }

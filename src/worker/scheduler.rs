@@ -95,7 +95,7 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
                     return;
                 }
                 Err(error) => {
-                    pgrx::log!("autovector scheduler: {error}");
+                    process::log(&format!("autovector scheduler: {error}"));
                     next_look = Instant::now() + settings.naptime;
                 }
             }
@@ -170,11 +170,11 @@ impl Scheduler {
             None => {
                 self.failures += 1;
                 if !std::mem::replace(&mut self.told_short, true) {
-                    pgrx::log!(
+                    process::log(&format!(
                         "autovector cannot start a worker in database \"{}\": all {} places of max_worker_processes are taken",
                         self.name,
                         databases::max_worker_processes()
-                    );
+                    ));
                 }
             }
         }
@@ -217,7 +217,7 @@ impl Scheduler {
                 );
             }
             Ok(None) => {}
-            Err(error) => pgrx::log!("autovector scheduler: {error}"),
+            Err(error) => process::log(&format!("autovector scheduler: {error}")),
         }
     }
 

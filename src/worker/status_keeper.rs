@@ -31,7 +31,7 @@ pub extern "C-unwind" fn autovector_status_keeper_main(argument: pg_sys::Datum) 
             Ok(0) => {}
             Ok(_) => last = Instant::now(),
             Err(error) => {
-                pgrx::log!("autovector status keeper: {error}");
+                process::log(&format!("autovector status keeper: {error}"));
                 process::wait(REST, None);
                 return;
             }
