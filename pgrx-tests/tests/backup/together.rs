@@ -101,10 +101,16 @@ fn a_standby_makes_backups_and_refuses_the_rest() {
     let earlier = name(&stage.backup(""));
     let standby = stage.cluster.standby();
     let mut db = standby.connect("postgres");
-    wait_until("the standby has the rows", SOON, || {
-        db.one::<i64>("select count(*) from langchain_pg_embedding", &[]) == 100
-    });
+    // Replaying a restore locks the tables, and ends who reads them meanwhile.
+    let catch_up = |stage: &mut Stage| {
+        let written: String = stage.db.one("select pg_current_wal_lsn()::text", &[]);
+        let mut watcher = standby.connect("postgres");
+        wait_until("the standby has caught up", SOON, || {
+            watcher.one("select pg_last_wal_replay_lsn() >= $1::text::pg_lsn", &[&written])
+        });
+    };
     for arguments in ["", "parallel => 2, format => 'binary'"] {
+        catch_up(&mut stage);
         let report: Value = db.one(&format!("select ai.backup_vector_tables({arguments})"), &[]);
         assert_eq!(report["tables_backed_up"]["langchain_pg_embedding"]["row_count"], 100, "{report}");
         let verdict: Value = db.one("select ai.verify_backup($1)", &[&name(&report)]);
