@@ -123,8 +123,17 @@ fn what_hangs_on_store_and_view_survives() {
          create index on docs_embedding_store (length(chunk));
          create view upon as select id, embedding from docs_embedding where id < 5;
          create view strict with (security_barrier) as select id, chunk from docs_embedding_store where id < 5;
-         select ai.create_checkpoint('docs', name => 'before')",
+         select ai.create_checkpoint('docs', name => 'before');
+         create table shape (embedding_uuid uuid, id bigint, chunk text, embedding vector)",
     );
+    const READ: &str = "select md5(string_agg(c.id || c.chunk || c.embedding::text, ',' order by c.id))
+        from ai.read_checkpoint('before', null::shape) c";
+    let verified = |scene: &mut Scene| {
+        let report: serde_json::Value = scene.db.one("select ai.verify_checkpoint('before')", &[]);
+        assert_eq!(report["ok"], true, "{report}");
+    };
+    verified(&mut scene);
+    let version: String = scene.db.one(READ, &[]);
     for (make, word, undo) in [
         (
             "create view narrow as select id, embedding from docs_embedding_store",
@@ -187,9 +196,11 @@ fn what_hangs_on_store_and_view_survives() {
         ).into_iter().filter(|text| text.contains("docs_embedding_store") && text.contains("security_barrier=true")).count(), 1
     );
     assert_eq!(scene.count("select count(*) from pg_indexes where tablename = 'docs_embedding_store' and indexdef like '%length%'"), 1);
-    // The checkpoint is of the old store, and outlives it.
+    // The checkpoint is of the old store, with the old model's vectors, and outlives it.
+    assert_eq!(scene.db.one::<String>(READ, &[]), version, "the version after the swap");
     scene.db.batch("select ai.drop_previous_store('docs')");
-    assert_eq!(scene.count("select count(*) from ai.checkpoints where name = 'before'"), 1);
+    assert_eq!(scene.db.one::<String>(READ, &[]), version, "the version without its table");
+    verified(&mut scene);
     scene.finish();
 }
 
