@@ -104,6 +104,8 @@ fn a_promoted_standby_goes_on_where_the_primary_stood() {
     });
     scene.cluster.stop(autovector_cluster_tests::StopMode::Fast);
     db.batch("select pg_promote()");
+    let state: String = db.one("select state from ai.vectorizer_status where name = 'docs'", &[]);
+    assert_eq!(state, "paused", "a pause outlives the promotion");
     db.batch("select ai.resume_vectorizer('docs'); insert into docs values (51, 'on the new primary')");
     settle(&mut db, "docs");
     autovector_cluster_tests::Check::new("docs").run(&mut db);

@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{self, Vectorizer};
 use crate::store::locks::{self, Lock, Mode};
 use crate::store::transaction::as_extension_owner;
-use crate::store::{capture, control, generations, mending, rebuilds, roles, wake, work};
+use crate::store::{capture, control, generations, rebuilds, roles, wake, work};
 
 /// Between two looks while waiting for others.
 const POLL: Duration = Duration::from_millis(5);
@@ -43,19 +43,19 @@ pub fn pause(id: i32, reason: Option<&str>, wait: bool, timeout: Duration) -> Re
     Ok(if quiet { "paused" } else { "pausing" })
 }
 
-/// Lets a paused or halted vectorizer run again, from where it stood; mends triggers that were dropped. Returns `running`, or
-/// `waiting for window`.
+/// Lets a paused or halted vectorizer run again, from where it stood; triggers that were dropped are
+/// made anew. Returns `running`, or `waiting for window`.
 pub fn resume(id: i32) -> Result<&'static str> {
     let v = managed(id)?;
     let by = roles::current_name()?;
     check_columns(&v.source, &v.config)?;
+    if rebuild::mend_triggers(&v)? {
+        pgrx::notice!(
+            "triggers of vectorizer \"{}\" were missing and have been made again; every row is looked at",
+            v.name
+        );
+    }
     for id in with_rebuild(v.id)? {
-        if mending::mend(&as_extension_owner(|| catalog::vectorizer(id))?)? {
-            pgrx::notice!(
-                "triggers of vectorizer \"{}\" were missing and have been made again; every row is looked at",
-                v.name
-            );
-        }
         as_extension_owner(|| {
             control::set_state(id, "running", None, &by, false)?;
             rebuilds::set_note(id, None)

@@ -5,7 +5,7 @@ use autovector_domain::estimate::{self, Estimate, Requests, Sample};
 use autovector_domain::packing;
 use autovector_domain::pipeline::Pipeline;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::store::transaction::{as_extension_owner, current_role};
 use crate::store::{catalog, sample, status};
 
@@ -25,13 +25,7 @@ pub fn estimate(id: i32) -> Result<Report> {
     let role = current_role();
     as_extension_owner(|| {
         let v = catalog::vectorizer(id)?;
-        if !status::may_see(&v, role) {
-            return Err(Error::new(
-                Kind::InsufficientPrivilege,
-                format!("permission denied for source table {}", v.source.ident),
-            )
-            .hint("What its rows take is shown to those who may SELECT from it."));
-        }
+        status::require_may_see(&v, role, "What its rows take is shown to those who may SELECT from it.")?;
         let pipeline = Pipeline::new(&v.config)?;
         let pending = status::freshness(&v)?.pending;
         let rows = sample::rows(&v, pipeline.columns(), pending)?;

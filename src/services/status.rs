@@ -1,7 +1,7 @@
 //! What people see of a vectorizer.
 
 use super::indexing;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::store::catalog;
 use crate::store::nearest;
 use crate::store::status::{self, Counts, Freshness, Record};
@@ -37,13 +37,7 @@ pub fn records(id: i32) -> Result<Vec<Record>> {
     let role = current_role();
     as_extension_owner(|| {
         let v = catalog::vectorizer(id)?;
-        if !status::may_see(&v, role) {
-            return Err(Error::new(
-                Kind::InsufficientPrivilege,
-                format!("permission denied for source table {}", v.source.ident),
-            )
-            .hint("Its rows are shown to those who may SELECT from it."));
-        }
+        status::require_may_see(&v, role, "Its rows are shown to those who may SELECT from it.")?;
         status::records(&v)
     })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 
-use super::transaction::attempt;
+use super::transaction::{attempt, with_lock_timeout};
 use crate::error::{Kind, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,19 +74,16 @@ pub fn wait_for_transaction(vectorizer: i32, lock: Lock, mode: Mode) {
 /// Takes the lock until the end of the transaction, waiting for it as long as `patience`, or as
 /// `lock_timeout` where that is shorter. False when the time was over first.
 pub fn wait_at_most(vectorizer: i32, lock: Lock, mode: Mode, patience: Duration) -> Result<bool> {
-    let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX).max(1);
-    // SAFETY: a plain global, read when the lock is waited for and put back below, whatever happens
-    // meanwhile: `attempt` lets no ERROR through.
-    let usual = unsafe { pg_sys::LockTimeout };
-    let shorter = if usual > 0 { usual.min(patience) } else { patience };
-    // SAFETY: as above.
-    unsafe { pg_sys::LockTimeout = shorter };
+    // SAFETY: a plain global, 0 without a limit.
+    let usual = u64::try_from(unsafe { pg_sys::LockTimeout }).unwrap_or(0);
+    let most = if usual > 0 { usual } else { i32::MAX as u64 };
+    let patience = patience.clamp(Duration::from_millis(1), Duration::from_millis(most));
     let taken = attempt(|| {
-        wait_for_transaction(vectorizer, lock, mode);
-        Ok(())
+        with_lock_timeout(patience, || {
+            wait_for_transaction(vectorizer, lock, mode);
+            Ok(())
+        })
     });
-    // SAFETY: as above.
-    unsafe { pg_sys::LockTimeout = usual };
     match taken {
         Ok(()) => Ok(true),
         Err(error) if error.kind == Kind::Database(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE) => Ok(false),

@@ -7,24 +7,23 @@ use super::transaction::{as_extension_owner, as_role};
 use super::{ddl, sql};
 use crate::error::Result;
 
-/// Makes the triggers anew where one is missing, and has every row looked at again, because nobody saw
-/// what has changed meanwhile. True when there was something to mend.
-pub fn mend(v: &Vectorizer) -> Result<bool> {
+/// Makes the triggers anew where one is missing, for changes of the `watched` columns, and has every row
+/// looked at again, because nobody saw what has changed meanwhile. True when there was something to mend.
+pub fn mend(v: &Vectorizer, watched: &[String]) -> Result<bool> {
     let (there, always) = ddl::triggers_of(v.id, &v.source)?;
     let wanted = if as_extension_owner(|| embedding::exists(v.id))? { 6 } else { 4 };
     if there.len() >= wanted {
         return Ok(false);
     }
-    make_triggers(v, always)?;
+    make_triggers(v, watched, always)?;
     make_all_dirty(v)?;
     Ok(true)
 }
 
-fn make_triggers(v: &Vectorizer, always: bool) -> Result<()> {
-    let watched = v.config.watched_columns()?;
+fn make_triggers(v: &Vectorizer, watched: &[String], always: bool) -> Result<()> {
     ddl::drop_triggers(v.id, &v.source)?;
-    ddl::create_triggers(v.id, &v.source, &v.key, &watched)?;
-    embedding::mend_triggers(v, &watched)?;
+    ddl::create_triggers(v.id, &v.source, &v.key, watched)?;
+    embedding::mend_triggers(v, watched)?;
     if always { ddl::enable_always(v.id, &v.source) } else { Ok(()) }
 }
 

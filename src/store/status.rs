@@ -9,7 +9,7 @@ use super::ident::Ident;
 use super::key::Key;
 use super::sql;
 use super::transaction::as_role;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 #[derive(Debug)]
 pub struct Counts {
@@ -27,6 +27,15 @@ pub fn may_see(v: &Vectorizer, role: pg_sys::Oid) -> bool {
         pg_sys::pg_class_aclcheck(v.source.oid, role, pg_sys::ACL_SELECT as pg_sys::AclMode)
             == pg_sys::AclResult::ACLCHECK_OK
     }
+}
+
+/// Refuses a role that may not read the source; `hint` says what it would be shown.
+pub fn require_may_see(v: &Vectorizer, role: pg_sys::Oid, hint: &str) -> Result<()> {
+    if may_see(v, role) {
+        return Ok(());
+    }
+    let message = format!("permission denied for source table {}", v.source.ident);
+    Err(Error::new(Kind::InsufficientPrivilege, message).hint(hint))
 }
 
 struct Backfill {

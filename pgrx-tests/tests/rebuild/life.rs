@@ -204,6 +204,28 @@ fn what_hangs_on_store_and_view_survives() {
     scene.finish();
 }
 
+/// Fear: triggers that were dropped while a rebuild runs come back for the columns of one configuration
+/// alone, and after the swap changes of the other's are missed.
+#[test]
+fn triggers_that_are_made_anew_watch_the_columns_of_both() {
+    let mut scene = embedded(10);
+    scene.db.batch(
+        "select ai.alter_vectorizer('docs', formatting => ai.formatting_python_template('$note: $chunk'), auto_swap => false);
+         select ai.pause_vectorizer('docs');
+         drop trigger _vectorizer_src_trg_1_update on docs;
+         update docs set note = 'unseen', body = 'unseen' where id = 1;
+         select ai.resume_vectorizer('docs')",
+    );
+    wait_for_rebuild(&mut scene);
+    scene.db.batch("select ai.finish_rebuild('docs')");
+    scene.db.batch("update docs set note = 'seen' where id = 2");
+    scene.settle("docs");
+    let chunks =
+        "select count(*) from docs_embedding_store where chunk = 'unseen: unseen' or chunk like 'seen: %'";
+    assert_eq!(scene.count(chunks), 2);
+    scene.finish();
+}
+
 /// Fear: who may not manage a vectorizer changes its model.
 #[test]
 fn only_who_manages_it_may_change_it() {

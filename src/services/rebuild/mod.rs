@@ -21,7 +21,7 @@ use crate::store::rebuilds::{self, Rebuild, belongings};
 use crate::store::record_status::embedding;
 use crate::store::registry::{self, NewVectorizer};
 use crate::store::transaction::{as_extension_owner, current_role};
-use crate::store::{capture, control, ddl, roles};
+use crate::store::{capture, control, ddl, mending, roles};
 
 /// What `ai.alter_vectorizer` was given.
 pub struct Changes {
@@ -228,6 +228,20 @@ fn relevant_to_both(a: &VectorizerConfig, b: &VectorizerConfig) -> Result<Vec<St
     let mut seen = std::collections::HashSet::new();
     columns.retain(|column| seen.insert(column.clone()));
     Ok(columns)
+}
+
+/// Makes missing triggers anew, of the vectorizer and of the one behind it, whose store is to come or was
+/// kept. True when one was missing.
+pub fn mend_triggers(v: &Vectorizer) -> Result<bool> {
+    let rebuild = as_extension_owner(|| rebuilds::of(v.id))?;
+    // One behind it that has lost its store has nothing to mend.
+    let other = rebuild.and_then(|r| as_extension_owner(|| catalog::vectorizer(r.other)).ok());
+    let Some(other) = other else {
+        return mending::mend(v, &vectorizers::relevant_columns(&v.config)?);
+    };
+    let relevant = relevant_to_both(&v.config, &other.config)?;
+    let mended = [mending::mend(v, &relevant)?, mending::mend(&other, &relevant)?];
+    Ok(mended.contains(&true))
 }
 
 /// Lets the trigger for UPDATE look at these columns.
