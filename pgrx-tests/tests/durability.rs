@@ -1,26 +1,10 @@
 //! What must survive: dump and restore, promotion of a standby, small limits, long work.
 
-use std::{
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use autovector_cluster_tests::{
-    Cluster, Scene, Settings, Spec, Sql, paths, process, scene::settle, wait::holds_for, wait_until,
+    Scene, Settings, Spec, Sql, process, scene::settle, wait::holds_for, wait_until,
 };
-
-/// Runs a client program of PostgreSQL against `cluster`; panics unless it succeeds.
-fn run(cluster: &Cluster, program: &str, arguments: &[&str]) {
-    let output = Command::new(paths::program(program))
-        .args(["-h", &cluster.directory().display().to_string(), "-U", "postgres"])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}"));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{program} {arguments:?}: {said}");
-    assert!(!said.contains("ERROR"), "{program}: {said}");
-}
 
 /// Fear: a restored database has lost its vectorizers, its pending changes or its failed rows,
 /// or pays for everything again.
@@ -33,9 +17,9 @@ fn a_dump_keeps_vectorizers_and_pending_changes() {
     scene.db.batch("select ai.pause_vectorizer('docs', 'for the dump')");
     scene.db.batch("update docs set body = 'pending' where id = 1; delete from docs where id = 2");
     let file = scene.cluster.directory().join("dump").display().to_string();
-    run(&scene.cluster, "pg_dump", &["-Fc", "-f", &file, "postgres"]);
+    scene.cluster.run_client("pg_dump", &["-Fc", "-f", &file, "postgres"]);
     let mut restored = scene.cluster.create_database("restored");
-    run(&scene.cluster, "pg_restore", &["--exit-on-error", "-d", "restored", &file]);
+    scene.cluster.run_client("pg_restore", &["--exit-on-error", "-d", "restored", &file]);
     let state: String = restored.one("select state || ': ' || state_reason from ai.vectorizer_status", &[]);
     assert_eq!(state, "paused: for the dump");
     let calls = scene.provider.call_count();
@@ -68,9 +52,9 @@ fn the_catalog_can_be_restored_in_any_order() {
     );
     assert_eq!(checking, Vec::<String>::new());
     let file = scene.cluster.directory().join("dump").display().to_string();
-    run(&scene.cluster, "pg_dump", &["-Fc", "-f", &file, "postgres"]);
+    scene.cluster.run_client("pg_dump", &["-Fc", "-f", &file, "postgres"]);
     let mut restored = scene.cluster.create_database("restored");
-    run(&scene.cluster, "pg_restore", &["--exit-on-error", "-j", "4", "-d", "restored", &file]);
+    scene.cluster.run_client("pg_restore", &["--exit-on-error", "-j", "4", "-d", "restored", &file]);
     let whole = "select count(*) from ai.vectorizer_status where state = 'idle' and rows_embedded = 20";
     assert_eq!(restored.one::<i64>(whole, &[]), 3);
     // What belongs to a vectorizer still goes with it.

@@ -149,26 +149,31 @@ pub fn with_settings<T>(settings: &[(&str, String)], body: impl FnOnce() -> Resu
     // (sub)transaction when an ERROR skips that.
     let level = unsafe { pg_sys::NewGUCNestLevel() };
     for (name, value) in settings {
-        let name = std::ffi::CString::new(*name).expect("names of settings are constants");
-        let value = std::ffi::CString::new(value.as_str()).expect("a setting has no NUL");
-        // SAFETY: as above.
-        unsafe {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
+        set_in_level(name, value);
     }
     let result = body();
     // SAFETY: as above.
     unsafe { pg_sys::AtEOXact_GUC(true, level) };
     result
+}
+
+/// Gives a setting that any user may set another value, to the end of the innermost nest level.
+pub fn set_in_level(name: &str, value: &str) {
+    let name = std::ffi::CString::new(name).expect("names of settings are constants");
+    let value = std::ffi::CString::new(value).expect("a setting has no NUL");
+    // SAFETY: both strings are NUL-terminated and live through the call.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
 }
 
 /// Runs `body` as the bootstrap superuser: for what PostgreSQL keeps from everybody else, after

@@ -177,6 +177,21 @@ impl Cluster {
         Cluster::launch(directory, self.settings.clone())
     }
 
+    /// Runs a client program of PostgreSQL against this cluster; panics unless it succeeds.
+    pub fn run_client(&self, program: &str, arguments: &[&str]) {
+        let output = std::process::Command::new(paths::program(program))
+            .arg("-h")
+            .arg(self.directory())
+            .args(["-U", SUPERUSER])
+            .args(arguments)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("{program}: {error}"));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{program} {arguments:?}: {said}");
+        assert!(!said.contains("ERROR"), "{program}: {said}");
+    }
+
     /// The folder with the data directory, the socket and the log.
     pub fn directory(&self) -> &Path {
         self.directory.as_ref().expect("taken in drop only").path()

@@ -1,25 +1,11 @@
 //! What checkpoints survive: dump and restore, promotion of a standby, kills at any moment.
 
-use std::{
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
-use autovector_cluster_tests::{Cluster, Scene, Settings, Spec, Sql, StopMode, paths, process, wait_until};
+use autovector_cluster_tests::{Scene, Settings, Spec, Sql, StopMode, process, wait_until};
 use postgres::Client;
 
 use crate::stage::{PATIENCE, quiet};
-
-fn run(cluster: &Cluster, program: &str, arguments: &[&str]) {
-    let output = Command::new(paths::program(program))
-        .args(["-h", &cluster.directory().display().to_string(), "-U", "postgres"])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}"));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{program} {arguments:?}: {said}");
-}
 
 fn rows(db: &mut Client, from: &str) -> Vec<String> {
     db.all(&format!("select r::text from {from} r order by 1"), &[])
@@ -58,10 +44,10 @@ fn a_dump_takes_versions_along() {
     let (mut scene, one, two) = scene();
     let live = rows(&mut scene.db, "t");
     let file = scene.cluster.directory().join("dump").display().to_string();
-    run(&scene.cluster, "pg_dump", &["-Fc", "-f", &file, "postgres"]);
+    scene.cluster.run_client("pg_dump", &["-Fc", "-f", &file, "postgres"]);
     for (name, jobs) in [("restored", "1"), ("restored_again", "4")] {
         let mut db = scene.cluster.create_database(name);
-        run(&scene.cluster, "pg_restore", &["--exit-on-error", "-j", jobs, "-d", name, &file]);
+        scene.cluster.run_client("pg_restore", &["--exit-on-error", "-j", jobs, "-d", name, &file]);
         assert_eq!((version(&mut db, "one"), version(&mut db, "two")), (one.clone(), two.clone()));
         assert_eq!(rows(&mut db, "seen"), one);
         assert!(
@@ -185,9 +171,9 @@ fn a_running_backup_keeps_what_it_reads() {
     }
     assert_eq!(scene.count("select count(*) from ai._checkpoint_pin"), 0, "collected it is");
     let file = scene.cluster.directory().join("dump").display().to_string();
-    run(&scene.cluster, "pg_dump", &["-Fc", "--snapshot", &snapshot, "-f", &file, "postgres"]);
+    scene.cluster.run_client("pg_dump", &["-Fc", "--snapshot", &snapshot, "-f", &file, "postgres"]);
     let mut db = scene.cluster.create_database("restored");
-    run(&scene.cluster, "pg_restore", &["--exit-on-error", "-d", "restored", &file]);
+    scene.cluster.run_client("pg_restore", &["--exit-on-error", "-d", "restored", &file]);
     assert_eq!((version(&mut db, "one"), version(&mut db, "two")), (one, two));
     assert_eq!(version(&mut db, "three"), three);
     // When the backup is over nothing is kept for it.

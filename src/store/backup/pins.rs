@@ -1,9 +1,9 @@
 //! Settings that decide how values are written as text: the same for every backup and every
 //! restore, whatever the session says. They end with the guard, or with the transaction.
 
-use std::ffi::CString;
-
 use pgrx::pg_sys;
+
+use crate::store::transaction::set_in_level;
 
 /// `row_security = off` makes a policy that would hide rows an error.
 const PINNED: [(&str, &str); 9] = [
@@ -28,9 +28,9 @@ impl Pins {
         // SAFETY: a plain counter; undone in drop or by the end of the transaction.
         let level = unsafe { pg_sys::NewGUCNestLevel() };
         for (name, value) in PINNED {
-            set(name, value);
+            set_in_level(name, value);
         }
-        set("client_encoding", encoding);
+        set_in_level("client_encoding", encoding);
         Pins { level }
     }
 
@@ -38,8 +38,8 @@ impl Pins {
     pub fn unattended(search_path: &str) -> Pins {
         // SAFETY: as above.
         let level = unsafe { pg_sys::NewGUCNestLevel() };
-        set("search_path", search_path);
-        set("lock_timeout", "60s");
+        set_in_level("search_path", search_path);
+        set_in_level("lock_timeout", "60s");
         Pins { level }
     }
 }
@@ -51,23 +51,5 @@ impl Drop for Pins {
             // SAFETY: the level was opened above and is closed once.
             unsafe { pg_sys::AtEOXact_GUC(true, self.level) };
         }
-    }
-}
-
-fn set(name: &str, value: &str) {
-    let name = CString::new(name).expect("a constant without NUL");
-    let value = CString::new(value).expect("the name of an encoding");
-    // SAFETY: both strings live through the call.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
     }
 }
