@@ -85,6 +85,32 @@ pub fn serving(v: &Vectorizer, metric: Metric) -> Result<(Method, Opclass)> {
     Ok((Method::None, Opclass { metric, halfvec: false }))
 }
 
+/// The names of the indexes over the vectors that were built for `v` and are not what `index` asks
+/// for: another method, distance or other parameters.
+pub fn outdated(v: &Vectorizer, index: &Index) -> Result<Vec<String>> {
+    let found = sql::query(
+        "SELECT c.relname::text, m.amname::text, o.opcname::text, coalesce(c.reloptions, '{}')
+           FROM pg_catalog.pg_index i
+           JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+           JOIN pg_catalog.pg_am m ON m.oid = c.relam
+           JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[0]
+          WHERE i.indrelid = $1 AND i.indisvalid AND c.relname ~ ('^_vectorizer_(hnsw|ivfflat|diskann)_' || $2 || '(_new)?$')",
+        &[v.store.oid.into(), v.id.to_string().into()],
+        |row| Ok((row.value(1)?, row.value::<String>(2)?, row.value::<String>(3)?, row.value::<Vec<String>>(4)?)),
+    )?;
+    let wanted: Vec<String> = index.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let is_wanted = |method: &str, opclass: &str, options: &[String]| {
+        // Lists are counted from the rows where nobody says how many; DiskANN has one operator class.
+        method == index.method
+            && (method == "diskann" || opclass == index.opclass.as_str())
+            && (method == "ivfflat" && wanted.is_empty()
+                || options.len() == wanted.len() && options.iter().all(|option| wanted.contains(option)))
+    };
+    let outdated =
+        found.into_iter().filter(|(_, method, opclass, options)| !is_wanted(method, opclass, options));
+    Ok(outdated.map(|(name, ..)| name).collect())
+}
+
 /// True when the store has a valid index over the words of its chunks, whoever built it.
 pub fn has_words(v: &Vectorizer, configuration: &str) -> Result<bool> {
     let found = sql::query_one(
@@ -197,7 +223,8 @@ fn lists(v: &Vectorizer) -> Result<i64> {
     Ok(lists.clamp(1, 32_768))
 }
 
-/// Statements that remove the invalid remains of an earlier build and build the index.
+/// Statements that remove the invalid remains of an earlier build and build the index. One that was
+/// configured otherwise serves until the new one can.
 pub fn statements(v: &Vectorizer, pgvector: &Pgvector, job: &Job, schema: &str) -> Result<Vec<String>> {
     let (name, definition) = match job {
         Job::Words(configuration) => {
@@ -224,10 +251,22 @@ pub fn statements(v: &Vectorizer, pgvector: &Pgvector, job: &Job, schema: &str) 
             (name, format!("{} ({operand}{opclass}){with}", index.method))
         }
     };
-    Ok(vec![
-        format!("DROP INDEX CONCURRENTLY IF EXISTS {}", Ident::qualified(schema, &name)),
-        format!("CREATE INDEX CONCURRENTLY {} ON {} USING {definition}", Ident::new(&name), v.store.ident),
-    ])
+    let drop = |name: &str| format!("DROP INDEX CONCURRENTLY IF EXISTS {}", Ident::qualified(schema, name));
+    let build = |name: &str| {
+        format!("CREATE INDEX CONCURRENTLY {} ON {} USING {definition}", Ident::new(name), v.store.ident)
+    };
+    let outdated = match job {
+        Job::Vectors(index) => outdated(v, index)?,
+        Job::Words(_) => Vec::new(),
+    };
+    if outdated.is_empty() {
+        return Ok(vec![drop(&name), build(&name)]);
+    }
+    let new = format!("{name}_new");
+    let rename = format!("ALTER INDEX {} RENAME TO {}", Ident::qualified(schema, &new), Ident::new(&name));
+    let old = outdated.iter().map(|name| drop(name));
+    // An invalid one may bear the name as well.
+    Ok([drop(&new), build(&new)].into_iter().chain(old).chain([drop(&name), rename]).collect())
 }
 
 /// Runs one utility statement at top level, outside SPI, so that it may commit in between as
