@@ -197,6 +197,26 @@ fn another_index_takes_the_place_of_the_old_one() {
     scene.finish();
 }
 
+/// Fear: what is left of a build that was killed is in the way of the next one for ever.
+#[test]
+fn the_remains_of_a_build_are_cleared_away() {
+    let mut scene = scene();
+    scene.table("docs", 60);
+    indexed(&mut scene, Spec::on("docs"), "ai.indexing_hnsw(1000)");
+    scene.settle("docs");
+    scene.db.batch(
+        "create index _vectorizer_hnsw_1 on docs_embedding_store using hnsw (embedding vector_cosine_ops);
+         update pg_index set indisvalid = false where indexrelid = '_vectorizer_hnsw_1'::regclass;
+         select ai.alter_vectorizer('docs', indexing => ai.indexing_hnsw(10))",
+    );
+    wait_for_indexes(&mut scene, "docs");
+    assert!(scene.db.one::<bool>(
+        "select indisvalid from pg_index where indexrelid = '_vectorizer_hnsw_1'::regclass",
+        &[]
+    ));
+    scene.finish();
+}
+
 /// Fear: where rows keep coming the index is never built, or building it stops those who write.
 #[test]
 fn an_index_is_built_while_rows_keep_coming() {

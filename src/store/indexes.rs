@@ -274,9 +274,9 @@ pub fn statements(v: &Vectorizer, pgvector: &Pgvector, job: &Job, schema: &str) 
 pub fn run_top_level(statement: &str) -> Result<()> {
     let text = CString::new(statement).expect("statements have no NUL");
     // SAFETY: outside a transaction, on the worker's main thread. What is done is what
-    // PostgreSQL does with a simple query of one utility statement: parse, then ProcessUtility
-    // as top level within a transaction command. The parse tree is allocated in a context that
-    // outlives the statement's own commits.
+    // PostgreSQL does with a simple query of one utility statement: parse, then run it in a portal
+    // within a transaction command. The parse tree is allocated in a context that outlives the
+    // statement's own commits.
     let result = PgTryBuilder::new(AssertUnwindSafe(|| unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
@@ -298,20 +298,7 @@ pub fn run_top_level(statement: &str) -> Result<()> {
         (*planned).utilityStmt = (*raw).stmt;
         (*planned).stmt_location = (*raw).stmt_location;
         (*planned).stmt_len = (*raw).stmt_len;
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        pg_sys::ProcessUtility(
-            planned,
-            text.as_ptr(),
-            false,
-            pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone),
-            std::ptr::null_mut(),
-        );
-        if pg_sys::ActiveSnapshotSet() {
-            pg_sys::PopActiveSnapshot();
-        }
+        run_portal(planned, text.as_ptr());
         pg_sys::CommitTransactionCommand();
         pg_sys::CurrentMemoryContext = previous;
         pg_sys::MemoryContextDelete(context);
@@ -324,4 +311,34 @@ pub fn run_top_level(statement: &str) -> Result<()> {
         unsafe { pg_sys::AbortCurrentTransaction() };
     }
     result
+}
+
+/// Runs one planned utility statement at top level, in a portal: event triggers that follow a commit
+/// of the statement's own find the snapshot there that they need.
+///
+/// # Safety
+/// Within a transaction command, outside any portal; both arguments outlive the statement's commits.
+unsafe fn run_portal(planned: *mut pg_sys::PlannedStmt, text: *const std::ffi::c_char) {
+    // SAFETY: the caller's promise; the portal has no name, nobody else has it, and it is dropped
+    // here or by the abort of the transaction.
+    unsafe {
+        let portal = pg_sys::CreatePortal(c"".as_ptr(), true, true);
+        (*portal).visible = false;
+        let statements = pg_sys::lappend(std::ptr::null_mut(), planned.cast());
+        let tag = pg_sys::CreateCommandTag((*planned).utilityStmt);
+        pg_sys::PortalDefineQuery(portal, std::ptr::null(), text, tag, statements, std::ptr::null_mut());
+        pg_sys::PortalStart(portal, std::ptr::null_mut(), 0, std::ptr::null_mut());
+        let nowhere = pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone);
+        pg_sys::PortalRun(
+            portal,
+            std::ffi::c_long::MAX,
+            true,
+            #[cfg(not(feature = "pg18"))]
+            true,
+            nowhere,
+            nowhere,
+            std::ptr::null_mut(),
+        );
+        pg_sys::PortalDrop(portal, false);
+    }
 }
