@@ -95,11 +95,15 @@ pub fn counts(v: &Vectorizer) -> Result<Counts> {
     let backfill = backfill(v.id)?;
     let (rest, args) = rest(v, &backfill);
     let statement = format!(
-        "SELECT (SELECT count(*) FROM {source}), (SELECT count(*) FROM {queue}) + {rest}, (SELECT count(*) FROM {failed}),
+        "SELECT (SELECT count(*) FROM {source}), (SELECT count(*) FROM {queue}) + {rest},
+                (SELECT count(*) FROM {failed} f WHERE NOT EXISTS (SELECT FROM {queue} q WHERE ({in_queue}) = ({in_failed}))),
                 (SELECT min(queued_at) FROM {queue})",
         source = v.source.scan(),
         queue = v.queue,
         failed = v.failed,
+        // A refused row that was changed since is pending again.
+        in_queue = v.key.stored_list("q"),
+        in_failed = v.key.stored_list("f"),
     );
     let (total, pending, failed, oldest) = as_role(v.source.owner, || {
         sql::query_one(&statement, &args, |row| {
