@@ -12,6 +12,7 @@ mod latency;
 mod local_model;
 mod memory;
 mod options;
+mod rebuild;
 mod record_status;
 mod report;
 mod scale;
@@ -104,6 +105,12 @@ const CASES: &[Case] = &[
         about: "a million rows in the first pass and 300,000 changed ones; --scale 10 for ten times as much",
         usual: false,
         run: scale::run,
+    },
+    Case {
+        name: "rebuild",
+        about: "another model while rows are read and written: how long the swap keeps others out",
+        usual: true,
+        run: rebuild::run,
     },
     Case {
         name: "record-status",
