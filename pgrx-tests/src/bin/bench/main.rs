@@ -12,8 +12,10 @@ mod latency;
 mod local_model;
 mod memory;
 mod options;
+mod plot;
 mod rebuild;
 mod record_status;
+mod recovery;
 mod report;
 mod scale;
 mod search;
@@ -65,6 +67,12 @@ const CASES: &[Case] = &[
         run: end_to_end::variants,
     },
     Case {
+        name: "end-to-end-shapes",
+        about: "the same for 384, 1,536 and 3,072 dimensions and latencies of 0, 50 and 200 ms",
+        usual: false,
+        run: end_to_end::shapes,
+    },
+    Case {
         name: "statements",
         about: "what the triggers add to INSERT, UPDATE and DELETE, against a plain table",
         usual: true,
@@ -111,6 +119,12 @@ const CASES: &[Case] = &[
         about: "another model while rows are read and written: how long the swap keeps others out",
         usual: true,
         run: rebuild::run,
+    },
+    Case {
+        name: "recovery",
+        about: "how soon work goes on after a worker or the server was killed",
+        usual: true,
+        run: recovery::run,
     },
     Case {
         name: "record-status",
@@ -193,6 +207,14 @@ fn measure(options: &Options) -> ExitCode {
         return ExitCode::FAILURE;
     }
     println!("written to {}", results_file().display());
+    let title = format!("ratios to the reference, {}", about["server"].as_str().unwrap_or_default());
+    if let Some(picture) = plot::svg(&title, &figures) {
+        let file = results_file().with_extension("svg");
+        match write(&file, &picture) {
+            Ok(()) => println!("drawn in {}", file.display()),
+            Err(error) => eprintln!("cannot write {}: {error}", file.display()),
+        }
+    }
     if broken.is_empty() {
         ExitCode::SUCCESS
     } else {
