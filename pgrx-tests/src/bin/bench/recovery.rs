@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use autovector_cluster_tests::{Scene, Sql, process, wait_until};
+use autovector_cluster_tests::{Rule, Scene, Sql, process, wait_until};
 
 use crate::{
     report::{Bar, Figure},
@@ -43,7 +43,7 @@ pub fn run(order: &Order) -> Vec<Figure> {
         wait_for_progress(&mut scene);
         restarted.push(started.elapsed().as_secs_f64() * 1000.0);
     }
-    vec![
+    let mut figures = vec![
         Figure::new(order.name, "from SIGKILL of a worker to the next finished batch", "ms", killed),
         Figure::new(order.name, "from SIGKILL of the server, start included", "ms", restarted),
         Figure::new(
@@ -53,7 +53,45 @@ pub fn run(order: &Order) -> Vec<Figure> {
             held,
         )
         .bar(Bar::MedianBelow(20.0)),
-    ]
+    ];
+    figures.extend(rows_in_flight(order));
+    figures
+}
+
+/// Statements on rows that are with the provider at that moment, while it does not answer.
+fn rows_in_flight(order: &Order) -> Vec<Figure> {
+    const STATEMENTS: [&str; 4] = [
+        "update docs set body = body || '!' where id = 7",
+        "delete from docs where id = 8",
+        "insert into docs values (8, 'again', 'note')",
+        "truncate docs",
+    ];
+    let mut scene = workbench::scene(workbench::settings());
+    workbench::table(&mut scene.db, "docs", 0, "''");
+    let embedding = workbench::scripted(&scene, 8);
+    workbench::vectorize(&mut scene.db, "docs", &embedding, ", chunking => ai.chunking_none()");
+    let mut times = STATEMENTS.map(|_| Vec::new());
+    for round in 0..ROUNDS {
+        let gate = scene.provider.hold(Rule::always());
+        scene.db.batch(&format!(
+            "insert into docs select i, 'round {round} row ' || i, 'note' from generate_series(1, 40) i"
+        ));
+        gate.wait_until_holding(1);
+        for (statement, times) in STATEMENTS.iter().zip(&mut times) {
+            let started = Instant::now();
+            scene.db.batch(statement);
+            times.push(started.elapsed().as_secs_f64() * 1000.0);
+        }
+        gate.release();
+        scene.provider.clear_rules();
+        workbench::wait(&mut scene.db, "docs");
+    }
+    let figure = |(statement, times): (&str, Vec<f64>)| {
+        let verb = statement.split(' ').next().unwrap_or_default();
+        Figure::new(order.name, format!("{verb} of rows in flight, provider silent"), "ms", times)
+            .bar(Bar::MedianBelow(20.0))
+    };
+    STATEMENTS.into_iter().zip(times).map(figure).collect()
 }
 
 fn wait_for_progress(scene: &mut Scene) {
