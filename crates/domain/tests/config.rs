@@ -261,7 +261,6 @@ fn unknown_and_missing_implementations_are_named() {
         ("parsing", "docling", "ai.parsing_auto()"),
         ("embedding", "voyageai", "ai.embedding_openai()"),
         ("embedding", "litellm", "ai.embedding_openai()"),
-        ("scheduling", "timescaledb", "scheduling"),
     ] {
         let json = json!({"config_type": config_type, "implementation": implementation});
         refused(read(&json), &format!("ai.{config_type}_{implementation} is not available yet"), hint);
