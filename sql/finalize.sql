@@ -131,7 +131,7 @@ COMMENT ON FUNCTION ai.scheduling_none() IS 'Runs whenever there is work';
 COMMENT ON FUNCTION ai.scheduling_default() IS 'Runs whenever there is work';
 COMMENT ON FUNCTION ai.destination_table(text, text, text, text, text) IS 'A store of its own, and a view that joins it with the source';
 COMMENT ON FUNCTION ai.destination_column(text) IS 'A vector column of the source itself';
-COMMENT ON FUNCTION ai._create_vectorizer(oid, text, jsonb, text, text, text[], bool, bool, int4) IS 'Behind ai.create_vectorizer';
+COMMENT ON FUNCTION ai._create_vectorizer(oid, text, jsonb, text, text, text[], bool, bool, int4, bool) IS 'Behind ai.create_vectorizer';
 COMMENT ON FUNCTION ai._capture_replicated(int4) IS 'Behind ai.create_vectorizer';
 COMMENT ON FUNCTION ai._vectorizer_counts(int4) IS 'Behind ai.vectorizer_status';
 COMMENT ON FUNCTION ai._embed(int4, text, text) IS 'Behind ai.embed';

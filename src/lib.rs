@@ -21,6 +21,7 @@ extension_sql_file!(
     name = "create_vectorizer",
     requires = [
         "bootstrap",
+        "pgai",
         api::vectorizers::_create_vectorizer,
         api::vectorizers::_capture_replicated,
         api::record_status::_keep_embedding_status
@@ -53,6 +54,32 @@ extension_sql_file!(
     "../sql/rebuild.sql",
     name = "rebuild",
     requires = ["bootstrap", api::rebuild::_rebuild_is_over, api::rebuild::_rebuild_is_over_by_name]
+);
+extension_sql_file!(
+    "../sql/pgai.sql",
+    name = "pgai",
+    requires = [
+        "bootstrap",
+        "views",
+        api::config_functions::indexing_hnsw,
+        api::config_functions::indexing_diskann,
+        api::search::_embed,
+        api::search::_embed_by_name,
+        api::pgai::_embed_by,
+        api::pgai::disable_vectorizer_schedule,
+        api::pgai::disable_vectorizer_schedule_by_name,
+        api::pgai::enable_vectorizer_schedule,
+        api::pgai::enable_vectorizer_schedule_by_name,
+        api::pgai::vectorizer_queue_pending,
+        api::pgai::vectorizer_queue_pending_by_name,
+        api::pgai::execute_vectorizer,
+        api::pgai::execute_vectorizer_by_name,
+        api::grants::grant_vectorizer,
+        api::grants::grant_vectorizer_by_name,
+        api::grants::revoke_vectorizer,
+        api::grants::revoke_vectorizer_by_name,
+        api::import::import_pgai
+    ]
 );
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["views"]);
 extension_sql_file!(

@@ -4,7 +4,10 @@
 pub mod backup;
 pub mod checkpoints;
 pub mod config_functions;
+pub mod grants;
+pub mod import;
 pub mod operate;
+pub mod pgai;
 pub mod rebuild;
 pub mod record_status;
 pub mod run;

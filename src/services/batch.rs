@@ -6,12 +6,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use autovector_domain::failure::Failure;
 use autovector_domain::packing;
-use autovector_domain::pipeline::{self, Pipeline};
+use autovector_domain::pipeline::{self, ContentHash, Pipeline};
 use autovector_providers::isolate::embed_isolating;
 use autovector_providers::{Embedder, Purpose};
 
 use crate::store::completion::{Chunks, FinishedRow, Outcome, Usage};
-use crate::store::queue::ClaimedRow;
+use crate::store::queue::{ClaimedRow, Stored};
 use crate::store::vectors::Chunk;
 
 /// Holds a batch up between two requests while the server is busy, without losing what it has.
@@ -96,7 +96,7 @@ pub fn embed(batch: Batch) -> Embedded {
 fn prepare(row: &ClaimedRow, batch: &Batch, wanted: &mut Wanted, usage: &mut Usage) -> Prepared {
     let columns: Vec<Option<&str>> = row.columns.iter().map(Option::as_deref).collect();
     let chunks = batch.pipeline.prepare(row.text.as_deref(), &columns)?;
-    let plan = pipeline::plan(&row.existing, &chunks);
+    let plan = pipeline::plan(&existing(row, &batch.pipeline), &chunks);
     usage.calls_saved += (chunks.len() - plan.inserts.len()) as u64;
     for index in &plan.inserts {
         let chunk = &chunks[*index];
@@ -113,6 +113,15 @@ fn prepare(row: &ClaimedRow, batch: &Batch, wanted: &mut Wanted, usage: &mut Usa
         }
     }
     Ok((chunks, plan))
+}
+
+/// The chunks that the store has for a row, by hash.
+pub fn existing(row: &ClaimedRow, pipeline: &Pipeline) -> Vec<(i32, ContentHash)> {
+    let hash = |stored: &Stored| match stored {
+        Stored::Hash(hash) => *hash,
+        Stored::Text(text) => pipeline.hash(text),
+    };
+    row.existing.iter().map(|(seq, stored)| (*seq, hash(stored))).collect()
 }
 
 /// A vector per text, or why there is none.

@@ -1,6 +1,8 @@
 //! Use-cases and their order. Services know the store, the domain and the providers; nothing
 //! below them knows a service.
 
+pub mod access;
+mod adoption;
 pub mod backup;
 pub mod batch;
 pub mod cached;
@@ -10,6 +12,7 @@ pub mod control;
 pub mod doctor;
 pub mod embedding_status;
 pub mod estimate;
+pub mod import;
 pub mod indexing;
 pub mod ingest;
 pub mod operate;

@@ -128,6 +128,11 @@ pub fn same_vectors(a: &Embedding, b: &Embedding) -> bool {
     seed(a).finalize() == seed(b).finalize()
 }
 
+/// Stands for everything of an embedding that decides the vector of a text.
+pub fn fingerprint(embedding: &Embedding) -> String {
+    seed(embedding).finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Adds a part with its length before it, so that no two lists of parts read the same.
 fn feed(state: &mut Sha256, part: &[u8]) {
     state.update((part.len() as u64).to_be_bytes());

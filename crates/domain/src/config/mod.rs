@@ -22,7 +22,7 @@ pub use indexing::{Diskann, Hnsw, Index, Indexing, Ivfflat, Metric, Opclass};
 pub use loading::Loading;
 pub use parsing::Parsing;
 pub use processing::Processing;
-pub use scheduling::Scheduling;
+pub use scheduling::{Scheduling, Timescale};
 pub use vectorizer::VectorizerConfig;
 
 /// pgvector stores at most this many dimensions in a `vector` column.
