@@ -3,7 +3,10 @@
 
 pub mod backup;
 pub mod checkpoints;
+pub mod chunk_functions;
 pub mod config_functions;
+pub mod embedding_functions;
+pub mod model_calls;
 pub mod operate;
 pub mod rebuild;
 pub mod record_status;

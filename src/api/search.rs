@@ -13,7 +13,7 @@ use crate::services::{estimate, indexing, status};
 use crate::store::catalog;
 
 /// `input_type` as pgai's functions have it; a question when it is not given.
-fn purpose(input_type: Option<&str>) -> Result<Purpose, Error> {
+pub(super) fn purpose(input_type: Option<&str>) -> Result<Purpose, Error> {
     match input_type {
         None | Some("query") => Ok(Purpose::Query),
         Some("document") => Ok(Purpose::Document),

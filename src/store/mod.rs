@@ -35,6 +35,7 @@ pub mod roles;
 pub mod sample;
 pub mod secret_grants;
 pub mod session;
+pub mod session_setting;
 mod sql;
 pub mod status;
 pub mod transaction;
