@@ -57,12 +57,15 @@ fn a_vectorizer_over_every_provider_embeds_its_rows() {
     let url = scene.provider.url("");
     for (name, embedding, ..) in PROVIDERS {
         scene.table(name, 12);
-        scene.db.batch(&format!("insert into {name} values (100, '<|endoftext|> \"}} {{{{model}}}} in {name}', '')"));
+        scene.db.batch(&format!(
+            "insert into {name} values (100, '<|endoftext|> \"}} {{{{model}}}} in {name}', '')"
+        ));
         scene.vectorize(&Spec::on(name).embedding(&embedding.replace("URL", &url)));
     }
     for (name, _, path, key) in PROVIDERS {
         scene.settle(name);
-        let rows = scene.db.query(&format!("select chunk, embedding::real[] from {name}_embedding_store"), &[]);
+        let rows =
+            scene.db.query(&format!("select chunk, embedding::real[] from {name}_embedding_store"), &[]);
         let rows = rows.unwrap_or_else(|error| panic!("{}", sql::describe(&error)));
         assert_eq!(rows.len(), 13, "{name}");
         for row in &rows {
@@ -70,11 +73,12 @@ fn a_vectorizer_over_every_provider_embeds_its_rows() {
             assert_eq!(vector, expected_vector(&chunk, 8), "{name}: {chunk}");
         }
         let (best, score): (String, f64) = {
-            let row = scene.db.query_one("select chunk, score from ai.search($1::text, $2, 1)", &[
-                &name,
-                &format!("{name} text 7"),
-            ]);
-            row.map(|row| (row.get(0), row.get(1))).unwrap_or_else(|e| panic!("{name}: {}", sql::describe(&e)))
+            let row = scene.db.query_one(
+                "select chunk, score from ai.search($1::text, $2, 1)",
+                &[&name, &format!("{name} text 7")],
+            );
+            row.map(|row| (row.get(0), row.get(1)))
+                .unwrap_or_else(|e| panic!("{name}: {}", sql::describe(&e)))
         };
         assert_eq!(best, format!("{name} text 7"), "{score}");
         let calls: Vec<_> = scene.provider.calls().into_iter().filter(|call| call.path == path).collect();
@@ -104,27 +108,67 @@ fn what_cannot_work_is_refused_with_a_hint() {
     let mut scene = scene();
     scene.table("docs", 1);
     for (sql, message, hint) in [
-        ("select ai.embedding_openai('text-embedding-3-small', 3072)", "cannot return 3072 dimensions", "1536"),
+        (
+            "select ai.embedding_openai('text-embedding-3-small', 3072)",
+            "cannot return 3072 dimensions",
+            "1536",
+        ),
         ("select ai.embedding_voyageai('voyage-3.5', 1000)", "cannot return 1000", "256, 512, 1024, 2048"),
         ("select ai.embedding_voyageai('m', 8, 'documents')", "input_type must be one of", "Leave it out"),
-        ("select ai.embedding_voyageai('m', 8, output_dimension => 9)", "is not dimensions (8)", "same number"),
+        (
+            "select ai.embedding_voyageai('m', 8, output_dimension => 9)",
+            "is not dimensions (8)",
+            "same number",
+        ),
         ("select ai.embedding_voyageai('m', 8, output_dtype => 'binary')", "packed bits", "binary_quantize"),
         ("select ai.embedding_cohere('m', 8, input_type => 'query')", "'search_document'", "Leave it out"),
         ("select ai.embedding_mistral('m', 8, 'sk-abc')", "not the name of a secret", "never the key"),
-        ("select ai.embedding_mistral('m', 8, oversize => 'cut')", "'truncate' or 'refuse'", "sets its row aside"),
+        (
+            "select ai.embedding_mistral('m', 8, oversize => 'cut')",
+            "'truncate' or 'refuse'",
+            "sets its row aside",
+        ),
         ("select ai.embedding_gemini('../x', 8)", "holds characters", "gemini-embedding-001"),
         ("select ai.embedding_azure_openai('d', 8, 'https://u:p@h')", "user name or a password", "base_url"),
         ("select ai.embedding_azure_openai('d', 8, 'https://h', '2024&x')", "api_version", "2024-10-21"),
-        ("select ai.embedding_tei('m', 8, max_inputs => 0)", "max_inputs must be between", "max-client-batch-size"),
+        (
+            "select ai.embedding_tei('m', 8, max_inputs => 0)",
+            "max_inputs must be between",
+            "max-client-batch-size",
+        ),
         ("select ai.embedding_litellm('bedrock/titan', 8)", "'bedrock'", "ai.embedding_http()"),
         ("select ai.embedding_litellm('whatever', 8)", "does not say which provider", "'openai/'"),
-        ("select ai.embedding_litellm('cohere/m', 8, extra_options => '{\"dimension\": 1}')", "\"dimension\"", "input_type"),
+        (
+            "select ai.embedding_litellm('cohere/m', 8, extra_options => '{\"dimension\": 1}')",
+            "\"dimension\"",
+            "input_type",
+        ),
         ("select ai.embedding_litellm('huggingface/x/y', 8)", "api_base", "text-embeddings-inference"),
-        ("select ai.embedding_http('https://h', 'm', 8, '{\"a\": 1}', 'v')", "no place for the texts", "{{inputs}}"),
-        ("select ai.embedding_http('https://h', 'm', 8, '{\"a\": \"{{inputs}}\", \"b\": \"{{key}}\"}', 'v')", "{{key}}", "{{input_type}}"),
-        ("select ai.embedding_http('https://h', 'm', 8, '{\"a\": \"{{input}}\"}', 'v', max_inputs => 3)", "place for one text", "repeated"),
-        ("select ai.embedding_http('https://h', 'm', 8, '{\"a\": \"{{inputs}}\"}', 'v[x]')", "neither * nor a number", "data[*].embedding"),
-        ("select ai.chunking_token_text_splitter(10, 10)", "chunk_overlap (10) must be smaller", "chunk_overlap"),
+        (
+            "select ai.embedding_http('https://h', 'm', 8, '{\"a\": 1}', 'v')",
+            "no place for the texts",
+            "{{inputs}}",
+        ),
+        (
+            "select ai.embedding_http('https://h', 'm', 8, '{\"a\": \"{{inputs}}\", \"b\": \"{{key}}\"}', 'v')",
+            "{{key}}",
+            "{{input_type}}",
+        ),
+        (
+            "select ai.embedding_http('https://h', 'm', 8, '{\"a\": \"{{input}}\"}', 'v', max_inputs => 3)",
+            "place for one text",
+            "repeated",
+        ),
+        (
+            "select ai.embedding_http('https://h', 'm', 8, '{\"a\": \"{{inputs}}\"}', 'v[x]')",
+            "neither * nor a number",
+            "data[*].embedding",
+        ),
+        (
+            "select ai.chunking_token_text_splitter(10, 10)",
+            "chunk_overlap (10) must be smaller",
+            "chunk_overlap",
+        ),
         ("select ai.chunking_token_text_splitter(10, 1, 'gpt9')", "encoding 'gpt9'", "cl100k_base"),
         ("select ai.chunking_markdown(10, 1)", "at least 20", "headings"),
         ("select ai.chunking_sentence(50, 50)", "must be smaller", "chunk_overlap"),
@@ -136,15 +180,27 @@ fn what_cannot_work_is_refused_with_a_hint() {
     }
     // A host that nobody listed, and a key that nobody granted.
     let create = |embedding: &str| {
-        format!("select ai.create_vectorizer('docs', loading => ai.loading_column('body'), embedding => {embedding})")
+        format!(
+            "select ai.create_vectorizer('docs', loading => ai.loading_column('body'), embedding => {embedding})"
+        )
     };
-    let (code, said, hint) = error(&mut scene, &create("ai.embedding_azure_openai('d', 8, 'https://x.openai.azure.com', api_key_name => 'A_KEY')"));
-    assert_eq!((code.as_str(), said.as_str()), ("22023", "requests to https://x.openai.azure.com are not allowed"));
+    let (code, said, hint) = error(
+        &mut scene,
+        &create("ai.embedding_azure_openai('d', 8, 'https://x.openai.azure.com', api_key_name => 'A_KEY')"),
+    );
+    assert_eq!(
+        (code.as_str(), said.as_str()),
+        ("22023", "requests to https://x.openai.azure.com are not allowed")
+    );
     assert!(hint.contains("autovector.allowed_endpoints"), "{hint}");
     scene.db.batch("create role editor; grant all on schema public to editor; alter table docs owner to editor; set role editor");
-    for embedding in ["ai.embedding_cohere('m', 8, 'A_KEY')", "ai.embedding_litellm('gemini/g', 8, 'A_KEY')"] {
+    for embedding in ["ai.embedding_cohere('m', 8, 'A_KEY')", "ai.embedding_litellm('gemini/g', 8, 'A_KEY')"]
+    {
         let (code, said, hint) = error(&mut scene, &create(embedding));
-        assert_eq!((code.as_str(), said.as_str()), ("42501", "the owner of the source may not use the API key A_KEY"));
+        assert_eq!(
+            (code.as_str(), said.as_str()),
+            ("42501", "the owner of the source may not use the API key A_KEY")
+        );
         assert!(hint.contains("ai.grant_secret('A_KEY'"), "{hint}");
     }
     scene.db.batch("reset role");
@@ -156,7 +212,9 @@ fn what_cannot_work_is_refused_with_a_hint() {
 fn models_are_called_without_a_vectorizer() {
     let mut scene = scene();
     let options = format!("{{\"base_url\": \"{}\"}}", scene.provider.openai_url());
-    let vector = |scene: &mut Scene, call: &str| -> Vec<f32> { scene.db.one(&format!("select ({call})::real[]"), &[]) };
+    let vector = |scene: &mut Scene, call: &str| -> Vec<f32> {
+        scene.db.one(&format!("select ({call})::real[]"), &[])
+    };
     let openai = format!("ai.openai_embed('m', 'a text', client_config => '{options}')");
     assert_eq!(vector(&mut scene, &openai), expected_vector("a text", 8));
     let sized = format!("ai.openai_embed('m', 'a text', dimensions => 5, client_config => '{options}')");
@@ -164,7 +222,8 @@ fn models_are_called_without_a_vectorizer() {
     let ollama = format!("ai.ollama_embed('m', 'a text', host => '{}')", scene.provider.url(""));
     assert_eq!(vector(&mut scene, &ollama), expected_vector("a text", 8));
     // "tiktoken is great!" in cl100k_base, from tiktoken's own documentation.
-    let tokens = format!("ai.openai_embed('m', array[83, 1609, 5963, 374, 2294, 0], client_config => '{options}')");
+    let tokens =
+        format!("ai.openai_embed('m', array[83, 1609, 5963, 374, 2294, 0], client_config => '{options}')");
     assert_eq!(vector(&mut scene, &tokens), expected_vector("tiktoken is great!", 8));
     let many = format!(
         "select string_agg(index || ':' || coalesce(vector_dims(embedding)::text, 'null'), ' ' order by index)
@@ -188,7 +247,8 @@ fn models_are_called_without_a_vectorizer() {
     vector(&mut scene, &openai);
     assert_eq!(keys(&scene).as_deref(), Some("Bearer of-the-session"));
     scene.db.batch("reset ai.openai_api_key; create role reader; set role reader");
-    let by_name = format!("select ai.openai_embed('m', 'k', api_key_name => 'A_KEY', client_config => '{options}')");
+    let by_name =
+        format!("select ai.openai_embed('m', 'k', api_key_name => 'A_KEY', client_config => '{options}')");
     let (code, said, _) = error(&mut scene, &by_name);
     assert_eq!(code, "42501", "{said}");
     let elsewhere = "select ai.ollama_embed('m', 'x', host => 'http://169.254.169.254')";

@@ -52,7 +52,10 @@ fn sizes(chunk_size: Option<i32>, chunk_overlap: Option<i32>) -> (i32, i32) {
     (size, chunk_overlap.unwrap_or(if size > OVERLAP { OVERLAP } else { size / 2 }))
 }
 
-fn cut(input: Option<&str>, chunking: Result<Chunking, autovector_domain::config::ConfigError>) -> Result<TableIterator<'static, (name!(seq, i64), name!(chunk, String))>, ErrorReport> {
+fn cut(
+    input: Option<&str>,
+    chunking: Result<Chunking, autovector_domain::config::ConfigError>,
+) -> Result<TableIterator<'static, (name!(seq, i64), name!(chunk, String))>, ErrorReport> {
     let chunks = match input {
         Some(input) => preview::cut(input, &chunking.map_err(Error::from)?)?,
         None => Vec::new(),
@@ -95,7 +98,10 @@ pub fn chunk_text_recursively(
 /// The chunks that a vectorizer makes of some rows, with the rights of the caller.
 #[allow(clippy::type_complexity)]
 #[pg_extern(stable, parallel_restricted)]
-pub fn preview_chunks(vectorizer: i32, limit_rows: default!(Option<i32>, 10)) -> Result<
+pub fn preview_chunks(
+    vectorizer: i32,
+    limit_rows: default!(Option<i32>, 10),
+) -> Result<
     TableIterator<
         'static,
         (name!(key, JsonB), name!(chunk_seq, i32), name!(chunk, String), name!(tokens, i32)),
@@ -108,7 +114,10 @@ pub fn preview_chunks(vectorizer: i32, limit_rows: default!(Option<i32>, 10)) ->
 
 #[allow(clippy::type_complexity)]
 #[pg_extern(stable, parallel_restricted, name = "preview_chunks")]
-pub fn preview_chunks_by_name(vectorizer: &str, limit_rows: default!(Option<i32>, 10)) -> Result<
+pub fn preview_chunks_by_name(
+    vectorizer: &str,
+    limit_rows: default!(Option<i32>, 10),
+) -> Result<
     TableIterator<
         'static,
         (name!(key, JsonB), name!(chunk_seq, i32), name!(chunk, String), name!(tokens, i32)),

@@ -2,8 +2,8 @@
 //! cannot work.
 
 use autovector_domain::config::{
-    Chunking, Destination, Embedding, Formatting, Indexing, Loading, Local, Ollama, OpenAi, Oversize, Parsing,
-    Processing, Scheduling,
+    Chunking, Destination, Embedding, Formatting, Indexing, Loading, Local, Ollama, OpenAi, Oversize,
+    Parsing, Processing, Scheduling,
 };
 use pgrx::JsonB;
 use pgrx::pg_sys::panic::ErrorReport;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use autovector_domain::config::Embedding;
-use autovector_domain::secret::Secret;
 use autovector_domain::packing;
+use autovector_domain::secret::Secret;
 use autovector_providers::Purpose;
 use serde_json::Value;
 

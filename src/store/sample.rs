@@ -73,7 +73,11 @@ pub fn tokens_per_minute(v: &Vectorizer) -> Result<Option<i64>> {
 
 /// The first rows of the source by their key, with it. With the rights of the caller, whose
 /// policies count.
-pub fn first_rows(v: &Vectorizer, template_columns: &[String], rows: i32) -> Result<Vec<(JsonB, SampledRow)>> {
+pub fn first_rows(
+    v: &Vectorizer,
+    template_columns: &[String],
+    rows: i32,
+) -> Result<Vec<(JsonB, SampledRow)>> {
     let columns: String =
         template_columns.iter().map(|column| format!(", s.{}::text", Ident::new(column))).collect();
     let statement = format!(

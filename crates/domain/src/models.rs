@@ -46,7 +46,9 @@ fn dimensions(provider: &str, model: &str) -> Option<Dimensions> {
             "voyage-4-large" | "voyage-4" | "voyage-4-lite" | "voyage-3-large" | "voyage-3.5"
             | "voyage-3.5-lite" | "voyage-code-3",
         ) => VOYAGE,
-        ("voyageai", "voyage-3" | "voyage-finance-2" | "voyage-law-2" | "voyage-multilingual-2") => Only(1024),
+        ("voyageai", "voyage-3" | "voyage-finance-2" | "voyage-law-2" | "voyage-multilingual-2") => {
+            Only(1024)
+        }
         ("voyageai", "voyage-2" | "voyage-large-2-instruct") => Only(1024),
         ("voyageai", "voyage-3-lite") => Only(512),
         ("voyageai", "voyage-code-2" | "voyage-large-2") => Only(1536),
@@ -156,7 +158,8 @@ mod tests {
 
     #[test]
     fn known_models_refuse_what_they_cannot_return() {
-        let refused = |provider, model, asked| check_dimensions(provider, model, asked).expect_err(model).hint;
+        let refused =
+            |provider, model, asked| check_dimensions(provider, model, asked).expect_err(model).hint;
         assert!(refused("openai", "text-embedding-3-small", 3072).ends_with("dimensions => 1536."));
         assert!(refused("openai", "text-embedding-ada-002", 768).contains("1536"));
         assert!(refused("voyageai", "voyage-3.5", 1000).contains("256, 512, 1024, 2048"));

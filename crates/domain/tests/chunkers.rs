@@ -80,9 +80,15 @@ fn a_section_is_cut_at_paragraphs_under_its_heading() {
 
 #[test]
 fn what_only_looks_like_a_heading_is_text() {
-    for text in
-        ["#hashtag", "####### seven", "    # indented code", "---\ntitle: x\n---\nbody", "a\nb\n===", "- item\n---", "| a |\n---"]
-    {
+    for text in [
+        "#hashtag",
+        "####### seven",
+        "    # indented code",
+        "---\ntitle: x\n---\nbody",
+        "a\nb\n===",
+        "- item\n---",
+        "| a |\n---",
+    ] {
         let found = markdown(100, 0, text);
         assert_eq!(found, [text.trim()], "{text:?}");
     }
@@ -100,7 +106,10 @@ fn sentences_stay_whole() {
         ["Dr. Smith met J. Doe at 3.15 p.m. in Bonn.", "Was it late? Yes! They left.\nNew line"]
     );
     assert_eq!(sentence(20, 9, "One is. Two are. Three do."), ["One is. Two are.", "Two are. Three do."]);
-    assert_eq!(sentence(12, 0, "今日は晴れです。明日は雨でしょう。"), ["今日は晴れです。", "明日は雨でしょう。"]);
+    assert_eq!(
+        sentence(12, 0, "今日は晴れです。明日は雨でしょう。"),
+        ["今日は晴れです。", "明日は雨でしょう。"]
+    );
     // A sentence that is too long is cut between words.
     assert_eq!(sentence(10, 0, "alpha beta gamma"), ["alpha beta", "gamma"]);
 }
@@ -159,8 +168,9 @@ fn words() -> impl Strategy<Value = String> {
         1 => Just("\n- "),
         1 => Just("\n    "),
     ];
-    prop::collection::vec((start, word, glue), 0..80)
-        .prop_map(|parts| parts.into_iter().map(|(start, word, glue)| format!("{start}{word}{glue}")).collect())
+    prop::collection::vec((start, word, glue), 0..80).prop_map(|parts| {
+        parts.into_iter().map(|(start, word, glue)| format!("{start}{word}{glue}")).collect()
+    })
 }
 
 /// Letters and digits, in runs.

@@ -71,7 +71,14 @@ fn openai_at(url: String, dimensions: usize) -> Embedding {
 
 fn ollama_at(url: String, dimensions: usize) -> Embedding {
     let (dimensions, base_url) = (dimensions as u32, Some(url));
-    Embedding::Ollama(Ollama { model: "m".into(), dimensions, base_url, options: None, keep_alive: None, oversize: Oversize::Truncate })
+    Embedding::Ollama(Ollama {
+        model: "m".into(),
+        dimensions,
+        base_url,
+        options: None,
+        keep_alive: None,
+        oversize: Oversize::Truncate,
+    })
 }
 
 fn measure(

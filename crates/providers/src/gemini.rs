@@ -58,7 +58,14 @@ pub(crate) fn open(config: &Gemini, surroundings: &Surroundings) -> Result<impl 
         remote::endpoint(config.base_url.as_deref(), DEFAULT_URL, &["models", &method], surroundings)?;
     let format = Format { config: config.clone(), model: format!("models/{name}") };
     let credential = |secret| Credential::header("x-goog-api-key", secret);
-    Remote::open(&embedding, format, Shape::at("embeddings[*].values", ""), endpoint, credential, surroundings)
+    Remote::open(
+        &embedding,
+        format,
+        Shape::at("embeddings[*].values", ""),
+        endpoint,
+        credential,
+        surroundings,
+    )
 }
 
 impl WireFormat for Format {

@@ -95,8 +95,7 @@ pub(crate) fn open(config: &OpenAi, surroundings: &Surroundings) -> Result<impl 
     let endpoint = remote::endpoint(base, DEFAULT_URL, &["embeddings"], surroundings)?;
     let is_original = endpoint.host() == DEFAULT_HOST;
     // A server of one's own may do without a key, but not without one that was asked for by name.
-    let (secret, key) =
-        remote::find_key(&embedding, surroundings, is_original || embedding.needs_key())?;
+    let (secret, key) = remote::find_key(&embedding, surroundings, is_original || embedding.needs_key())?;
     let provider = Provider::new(endpoint, secret.map(Credential::bearer), key, surroundings);
     Ok(Provider {
         model: config.model.clone(),

@@ -149,7 +149,10 @@ fn wires() -> Vec<Wire> {
             texts: |body| strings(&body["input"]),
             tokens: 7,
             limits: (2048, 300_000),
-            wrong_key: (401, json!({"error": {"code": "401", "message": "Access denied due to invalid subscription key."}})),
+            wrong_key: (
+                401,
+                json!({"error": {"code": "401", "message": "Access denied due to invalid subscription key."}}),
+            ),
         },
         Wire {
             name: "tei",
@@ -260,7 +263,8 @@ fn requests_are_the_documented_ones() {
 /// Fear: a text breaks out of its place in the request.
 #[test]
 fn hostile_texts_arrive_as_they_are() {
-    let hostile = ["\"}],\"model\":\"x", "{{model}}", "<|endoftext|>", "\u{0}\u{1f}\u{2028}", "{{inputs}}\\", "🫠"];
+    let hostile =
+        ["\"}],\"model\":\"x", "{{model}}", "<|endoftext|>", "\u{0}\u{1f}\u{2028}", "{{inputs}}\\", "🫠"];
     for wire in wires() {
         let hostile = &hostile[..wire.limits.0.min(hostile.len())];
         let answer = (wire.answer)(&vec![json!([1, 2]); hostile.len()]).to_string();
@@ -276,7 +280,9 @@ fn a_wrong_key_is_a_matter_of_configuration() {
     for wire in wires() {
         let (status, body) = wire.wrong_key.clone();
         match wire.failure(status, &[], body) {
-            Failure::Config { hint: Some(hint), .. } => assert!(hint.contains("key"), "{}: {hint}", wire.name),
+            Failure::Config { hint: Some(hint), .. } => {
+                assert!(hint.contains("key"), "{}: {hint}", wire.name)
+            }
             other => panic!("{}: {other:?}", wire.name),
         }
     }
@@ -298,7 +304,9 @@ fn a_missing_key_is_told_before_anything_is_sent() {
         }
         assert!(embedding.needs_key(), "{}: hosted {hosted}", wire.name);
         match open(&embedding, &surroundings(None)).map(|_| ()) {
-            Err(Failure::Config { message, .. }) => assert!(message.contains("no API key named"), "{message}"),
+            Err(Failure::Config { message, .. }) => {
+                assert!(message.contains("no API key named"), "{message}")
+            }
             other => panic!("{}: {other:?}", wire.name),
         }
         open(&embedding, &surroundings(Some(KEY))).expect(wire.name);
@@ -379,14 +387,16 @@ fn answers_that_cannot_be_right_are_not_used() {
             Failure::Config { hint: Some(hint), .. } => assert!(hint.contains("dimensions => 3"), "{hint}"),
             other => panic!("{}: {other:?}", wire.name),
         }
-        for vectors in [&[good.clone()][..], &[good.clone(), good.clone(), good.clone()], &[], &[good.clone(), long]]
+        for vectors in
+            [&[good.clone()][..], &[good.clone(), good.clone(), good.clone()], &[], &[good.clone(), long]]
         {
             let failure = answer(vectors);
             assert!(matches!(failure, Failure::Request { .. }), "{} {vectors:?}: {failure:?}", wire.name);
         }
         let failure = answer(&[good, json!([1, null])]);
         assert!(matches!(failure, Failure::Input { .. }), "{}: {failure:?}", wire.name);
-        for nonsense in [json!({}), json!([]), json!({"embeddings": 7, "data": {}, "result": []}), json!("x")] {
+        for nonsense in [json!({}), json!([]), json!({"embeddings": 7, "data": {}, "result": []}), json!("x")]
+        {
             let failure = wire.failure(200, &[], nonsense.clone());
             assert!(matches!(failure, Failure::Request { .. }), "{} {nonsense}: {failure:?}", wire.name);
         }
@@ -397,7 +407,8 @@ fn answers_that_cannot_be_right_are_not_used() {
 #[test]
 fn every_provider_heeds_the_list_of_hosts() {
     let server = Server::start(|_| http(500, &[], ""));
-    let closed = Surroundings { allowed_endpoints: vec!["https://elsewhere.test".into()], ..surroundings(Some(KEY)) };
+    let closed =
+        Surroundings { allowed_endpoints: vec!["https://elsewhere.test".into()], ..surroundings(Some(KEY)) };
     for wire in wires() {
         match open(&wire.embedding(&server), &closed).map(|_| ()) {
             Err(Failure::Config { hint: Some(hint), .. }) => {
@@ -442,7 +453,8 @@ fn texts_that_are_too_long_are_cut_or_refused_as_asked() {
         let server = Server::start(move |_| http(200, &[], &answer));
         wire(name).open(&server).embed(&["1"], Purpose::Document).expect(name);
         refusing(name, &server).embed(&["1"], Purpose::Document).expect(name);
-        let said: Vec<Value> = server.requests().iter().map(|request| request.json()[place].clone()).collect();
+        let said: Vec<Value> =
+            server.requests().iter().map(|request| request.json()[place].clone()).collect();
         assert_eq!(said, [cut, refuse], "{name}");
     }
     // Where the tokens can be counted, it is done here.
@@ -460,7 +472,9 @@ fn texts_that_are_too_long_are_cut_or_refused_as_asked() {
     }
     // Where neither is possible, a text that was refused for its length is asked for once more.
     let script = move |request: &Request| match strings(&request.json()["input"])[0].len() {
-        length if length > 30_000 => http(400, &[], r#"{"message": "Input has 9001 tokens, exceeding 8192"}"#),
+        length if length > 30_000 => {
+            http(400, &[], r#"{"message": "Input has 9001 tokens, exceeding 8192"}"#)
+        }
         _ => http(200, &[], indexed(&[json!([1, 2])]).to_string()),
     };
     let server = Server::start(script);

@@ -148,7 +148,10 @@ impl Chunking {
         let (chunk_size, chunk_overlap) = sizes(chunk_size, chunk_overlap)?;
         if chunk_size < Chunking::LEAST_MARKDOWN {
             return Err(ConfigError::new(
-                format!("chunk_size must be at least {} for Markdown, not {chunk_size}", Chunking::LEAST_MARKDOWN),
+                format!(
+                    "chunk_size must be at least {} for Markdown, not {chunk_size}",
+                    Chunking::LEAST_MARKDOWN
+                ),
                 "Each chunk holds its headings beside the text: give a size such as chunk_size => 800.",
             ));
         }

@@ -15,8 +15,8 @@ use super::{
     fields::{Fields, Kind, optional, unavailable},
 };
 use crate::models;
-pub(super) use checks::checked_dimensions;
 pub use checks::Oversize;
+pub(super) use checks::checked_dimensions;
 pub use hosted::{Cohere, Gemini, Mistral, VoyageAi};
 pub use http::{Fill, Http, Place, Step, Template as RequestTemplate};
 pub use litellm::LiteLlm;

@@ -17,8 +17,8 @@ mod vectorizer;
 pub use chunking::{CharacterSplitter, Chunking, RecursiveSplitter, Sizes, TokenSplitter};
 pub use destination::{Destination, TableDestination};
 pub use embedding::{
-    AzureOpenAi, Cohere, Embedding, Fill, Gemini, Http, LiteLlm, Local, Mistral, Ollama, OpenAi, Oversize, Place,
-    RequestTemplate, Step, Tei, VoyageAi,
+    AzureOpenAi, Cohere, Embedding, Fill, Gemini, Http, LiteLlm, Local, Mistral, Ollama, OpenAi, Oversize,
+    Place, RequestTemplate, Step, Tei, VoyageAi,
 };
 pub use formatting::Formatting;
 pub use indexing::{Diskann, Hnsw, Index, Indexing, Ivfflat, Metric, Opclass};

@@ -24,9 +24,10 @@ pub(super) fn read<'de>(
     let whole: &RawValue = serde::Deserialize::deserialize(json)?;
     let mut taken = |raw: &RawValue| take(vectors, raw);
     if let Err(failure) = follow(whole, at, &mut taken) {
-        vectors.fault = Some(failure.unwrap_or_else(|| {
-            vectors.malformed("an answer that holds no vectors where they are expected")
-        }));
+        vectors.fault =
+            Some(failure.unwrap_or_else(|| {
+                vectors.malformed("an answer that holds no vectors where they are expected")
+            }));
         return Err(serde_json::Error::custom("stopped"));
     }
     let mut count = 0;

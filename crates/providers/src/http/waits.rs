@@ -139,11 +139,17 @@ mod tests {
             let headers = [("x-ratelimit-remaining-tokens", "0")];
             let mut map = HeaderMap::new();
             map.insert(headers[0].0, "0".parse().unwrap());
-            map.insert("x-ratelimit-reset-tokens", ureq::http::HeaderValue::from_bytes(nonsense.as_bytes()).unwrap());
+            map.insert(
+                "x-ratelimit-reset-tokens",
+                ureq::http::HeaderValue::from_bytes(nonsense.as_bytes()).unwrap(),
+            );
             assert_eq!(wait(&map, b"", SystemTime::UNIX_EPOCH), None, "{nonsense}");
         }
         // Retry-After has the last word.
-        assert_eq!(asked(&[requests.as_slice(), &[("retry-after", "2")]].concat(), ""), Some(Duration::from_secs(2)));
+        assert_eq!(
+            asked(&[requests.as_slice(), &[("retry-after", "2")]].concat(), ""),
+            Some(Duration::from_secs(2))
+        );
     }
 
     #[test]

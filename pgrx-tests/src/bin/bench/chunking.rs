@@ -43,7 +43,8 @@ pub fn run(order: &Order) -> Vec<Figure> {
     let megabytes = bytes as f64 / 1e6;
     let python = python(order);
     let file = tempfile::NamedTempFile::new().expect("a file");
-    fs::write(file.path(), texts.iter().flat_map(|text| [text.as_str(), "\0"]).collect::<String>()).expect("written");
+    fs::write(file.path(), texts.iter().flat_map(|text| [text.as_str(), "\0"]).collect::<String>())
+        .expect("written");
     let mut figures = Vec::new();
     for (splitter, call) in SPLITTERS {
         // Once before, so that both sides have read what they read.
@@ -103,7 +104,10 @@ fn python(order: &Order) -> Option<PathBuf> {
     let python = home.join("bin/python");
     let has = |python: &Path| {
         let mut command = Command::new(python);
-        command.args(["-c", "import langchain_text_splitters"]).output().is_ok_and(|output| output.status.success())
+        command
+            .args(["-c", "import langchain_text_splitters"])
+            .output()
+            .is_ok_and(|output| output.status.success())
     };
     if !has(&python) {
         let made = Command::new("python3").args(["-m", "venv"]).arg(&home).status();
@@ -119,8 +123,22 @@ fn python(order: &Order) -> Option<PathBuf> {
 /// Documents of 2 to 40 KB: words with stops, lines, paragraphs, some of other scripts.
 fn texts(bytes: usize) -> Vec<String> {
     const WORDS: [&str; 16] = [
-        "the", "record", "of", "embedding", "water", "and", "keeps", "Überlegung", "a", "moon", "naïve", "tides",
-        "database", "in", "vektor", "数据库",
+        "the",
+        "record",
+        "of",
+        "embedding",
+        "water",
+        "and",
+        "keeps",
+        "Überlegung",
+        "a",
+        "moon",
+        "naïve",
+        "tides",
+        "database",
+        "in",
+        "vektor",
+        "数据库",
     ];
     let mut random = Random(7);
     let mut texts = Vec::new();

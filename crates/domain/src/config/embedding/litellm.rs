@@ -90,7 +90,9 @@ impl Options {
             None => Ok(()),
             Some(name) => Err(ConfigError::new(
                 format!("the option \"{name}\" is not known for this provider"),
-                format!("Known are {known}. The provider's own function ai.embedding_…() has all its options."),
+                format!(
+                    "Known are {known}. The provider's own function ai.embedding_…() has all its options."
+                ),
             )),
         }
     }
