@@ -119,8 +119,16 @@ COMMENT ON FUNCTION ai.chunking_character_text_splitter(int4, int4, text, bool) 
 COMMENT ON FUNCTION ai.chunking_recursive_character_text_splitter(int4, int4, text[], bool) IS 'Splits at the coarsest separator that fits, sizes in characters';
 COMMENT ON FUNCTION ai.formatting_python_template(text) IS 'Builds the embedded text from $chunk and columns of the row';
 COMMENT ON FUNCTION ai.embedding_local(text, int4) IS 'A model that runs inside the worker';
-COMMENT ON FUNCTION ai.embedding_openai(text, int4, text, text, text) IS 'OpenAI''s API, or any server that speaks it';
-COMMENT ON FUNCTION ai.embedding_ollama(text, int4, text, jsonb, text) IS 'An Ollama server';
+COMMENT ON FUNCTION ai.embedding_openai(text, int4, text, text, text, text) IS 'OpenAI''s API, or any server that speaks it';
+COMMENT ON FUNCTION ai.embedding_ollama(text, int4, text, jsonb, text, text) IS 'An Ollama server';
+COMMENT ON FUNCTION ai.embedding_voyageai IS 'Voyage AI';
+COMMENT ON FUNCTION ai.embedding_cohere IS 'Cohere';
+COMMENT ON FUNCTION ai.embedding_mistral IS 'Mistral';
+COMMENT ON FUNCTION ai.embedding_gemini IS 'Google''s Gemini API';
+COMMENT ON FUNCTION ai.embedding_azure_openai IS 'A deployment of Azure OpenAI';
+COMMENT ON FUNCTION ai.embedding_tei IS 'A server of Hugging Face''s text-embeddings-inference';
+COMMENT ON FUNCTION ai.embedding_litellm IS 'One of the other providers, by the prefix of the model';
+COMMENT ON FUNCTION ai.embedding_http IS 'Any API that takes JSON and answers JSON';
 COMMENT ON FUNCTION ai.processing_default(int4, int4, int4, int4, bool) IS 'Rows per batch, batches in flight, requests and tokens a minute, and whether vectors are shared';
 COMMENT ON FUNCTION ai.indexing_none() IS 'No vector index';
 COMMENT ON FUNCTION ai.indexing_default() IS 'No vector index unless a default is set';

@@ -81,6 +81,22 @@ extension_sql_file!(
         api::import::import_pgai
     ]
 );
+extension_sql_file!(
+    "../sql/model_calls.sql",
+    name = "model_calls",
+    requires = [
+        "bootstrap",
+        api::model_calls::_model_embed,
+        api::model_calls::_text_of_tokens,
+        api::chunk_functions::chunk_text,
+        api::chunk_functions::chunk_text_recursively,
+        api::chunk_functions::preview_chunks,
+        api::chunk_functions::preview_chunks_by_name,
+        api::chunk_functions::chunking_token_text_splitter,
+        api::chunk_functions::chunking_markdown,
+        api::chunk_functions::chunking_sentence
+    ]
+);
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["views"]);
 extension_sql_file!(
     "../sql/record_status.sql",

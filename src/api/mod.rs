@@ -3,9 +3,12 @@
 
 pub mod backup;
 pub mod checkpoints;
+pub mod chunk_functions;
 pub mod config_functions;
 pub mod grants;
 pub mod import;
+pub mod embedding_functions;
+pub mod model_calls;
 pub mod operate;
 pub mod pgai;
 pub mod rebuild;

@@ -124,6 +124,17 @@ pub fn existing(row: &ClaimedRow, pipeline: &Pipeline) -> Vec<(i32, ContentHash)
     row.existing.iter().map(|(seq, stored)| (*seq, hash(stored))).collect()
 }
 
+/// The tokens of each text. Counting them as the provider does takes time, so it is done only
+/// where a request may hold too many: no token is shorter than a byte.
+fn estimates(embedder: &dyn Embedder, texts: &[String], most: usize) -> Vec<usize> {
+    let bytes: usize = texts.iter().map(String::len).sum();
+    let estimate = |text: &String| match bytes <= most {
+        true => packing::estimate_tokens(text),
+        false => embedder.count_tokens(text),
+    };
+    texts.iter().map(estimate).collect()
+}
+
 /// A vector per text, or why there is none.
 fn request(
     batch: &Batch,
@@ -131,12 +142,12 @@ fn request(
     usage: &mut Usage,
 ) -> (Vec<Result<Vec<f32>, Failure>>, Option<Failure>) {
     let limits = batch.embedder.limits();
-    let estimates: Vec<usize> = texts.iter().map(|text| packing::estimate_tokens(text)).collect();
+    let estimates = estimates(batch.embedder.as_ref(), texts, limits.tokens);
     let mut vectors = Vec::with_capacity(texts.len());
     for range in packing::pack(&estimates, limits.inputs, limits.tokens) {
         batch.brake.pass();
-        let estimated: usize = estimates[range.clone()].iter().sum();
         let inputs: Vec<&str> = texts[range].iter().map(String::as_str).collect();
+        let estimated: usize = inputs.iter().map(|input| packing::estimate_tokens(input)).sum();
         let isolated = embed_isolating(batch.embedder.as_ref(), &inputs, Purpose::Document);
         usage.requests += isolated.calls as u64;
         // A provider that does not count would make a budget endless.

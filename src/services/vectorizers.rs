@@ -216,6 +216,7 @@ pub(super) fn settle(mut config: VectorizerConfig, settings: &Settings) -> Resul
         local.dimensions = Some(found);
     }
     config.validate()?;
+    config.embedding.check_model()?;
     Ok(config)
 }
 
@@ -319,12 +320,12 @@ pub(super) fn check_provider(embedding: &Embedding, owner: pg_sys::Oid, settings
     };
     provider::require_no_key_unless(embedding, may_use_key)
         .map_err(|failure| Error { kind: Kind::InsufficientPrivilege, ..failure.into() })?;
-    if let Embedding::OpenAi(openai) = embedding {
-        let missing = (provider::surroundings(settings).secrets)(&openai.api_key_name).is_none();
-        if missing && openai.needs_key() {
+    if let Some(name) = embedding.api_key_name() {
+        let missing = (provider::surroundings(settings).secrets)(name).is_none();
+        if missing && embedding.needs_key() {
             pgrx::warning!(
                 "API key \"{}\" is not set; put it into the environment of the server or into a file of that name in autovector.secrets_directory",
-                openai.api_key_name
+                name
             );
             return Ok(());
         }

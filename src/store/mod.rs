@@ -37,6 +37,7 @@ pub mod roles;
 pub mod sample;
 pub mod secret_grants;
 pub mod session;
+pub mod session_setting;
 mod sql;
 pub mod status;
 pub mod transaction;

@@ -14,9 +14,12 @@ mod processing;
 mod scheduling;
 mod vectorizer;
 
-pub use chunking::{CharacterSplitter, Chunking, RecursiveSplitter};
+pub use chunking::{CharacterSplitter, Chunking, RecursiveSplitter, Sizes, TokenSplitter};
 pub use destination::{Destination, TableDestination};
-pub use embedding::{Embedding, Local, Ollama, OpenAi};
+pub use embedding::{
+    AzureOpenAi, Cohere, Embedding, Fill, Gemini, Http, LiteLlm, Local, Mistral, Ollama, OpenAi, Oversize,
+    Place, RequestTemplate, Step, Tei, VoyageAi,
+};
 pub use formatting::Formatting;
 pub use indexing::{Diskann, Hnsw, Index, Indexing, Ivfflat, Metric, Opclass};
 pub use loading::Loading;

@@ -6,6 +6,7 @@
 
 mod backup;
 mod checkpoints;
+mod chunking;
 mod drain;
 mod end_to_end;
 mod latency;
@@ -137,6 +138,12 @@ const CASES: &[Case] = &[
         about: "making, keeping and restoring versions, against copies and plain tables",
         usual: true,
         run: checkpoints::run,
+    },
+    Case {
+        name: "chunking",
+        about: "cutting 100 MB of text in SQL, against LangChain's splitters in Python",
+        usual: true,
+        run: chunking::run,
     },
     Case {
         name: "search",
