@@ -42,7 +42,7 @@ pub fn create_queue(id: i32, key: &KeySpec, owner: &str) -> Result<()> {
     for statement in [
         format!(
             "CREATE TABLE {queue} ({columns}, queued_at timestamptz NOT NULL DEFAULT now(), gen int8 NOT NULL,
-               PRIMARY KEY ({names}))
+               loading_retries int4 NOT NULL DEFAULT 0, loading_retry_after timestamptz, PRIMARY KEY ({names}))
                WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)"
         ),
         format!(

@@ -4,6 +4,7 @@
 mod address;
 mod answer;
 pub mod endpoint;
+pub mod fetch;
 pub mod http;
 pub mod isolate;
 pub mod local;

@@ -14,6 +14,8 @@ mod wire;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +39,7 @@ pub struct Readers {
     control: OwnedFd,
     free: Mutex<usize>,
     freed: Condvar,
+    gone: AtomicBool,
 }
 
 impl Readers {
@@ -51,8 +54,18 @@ impl Readers {
         // SAFETY: the caller's promise; the child never returns from `run`.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
-            0 => nursery::run(theirs, in_child),
-            _ => Ok(Readers { control: ours, free: Mutex::new(at_once.max(1)), freed: Condvar::new() }),
+            0 => {
+                // The child must not come back into its parent's code, whatever happens.
+                let _ = catch_unwind(AssertUnwindSafe(|| nursery::run(theirs, in_child)));
+                // SAFETY: ends the child without its parent's handlers.
+                unsafe { libc::_exit(2) }
+            }
+            _ => Ok(Readers {
+                control: ours,
+                free: Mutex::new(at_once.max(1)),
+                freed: Condvar::new(),
+                gone: AtomicBool::new(false),
+            }),
         }
     }
 
@@ -67,7 +80,10 @@ impl Readers {
         };
         let (mut stream, theirs) = UnixStream::pair().map_err(gone)?;
         let request = Request { how, limits: *limits, length: bytes.len() as u64 };
-        wire::send(self.control.as_raw_fd(), &request, theirs.as_raw_fd()).map_err(gone)?;
+        wire::send(self.control.as_raw_fd(), &request, theirs.as_raw_fd()).map_err(|error| {
+            self.gone.store(true, Ordering::Relaxed);
+            gone(error)
+        })?;
         drop(theirs);
         let deadline = Instant::now() + limits.time * 2 + GRACE;
         let mut answer = Vec::new();
@@ -84,6 +100,11 @@ impl Readers {
                 "the process that read the document was killed".to_owned(),
             ))),
         }
+    }
+
+    /// The nursery has ended: nothing can be read any more by this process.
+    pub fn are_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 
     fn turn(&self) -> Turn<'_> {
