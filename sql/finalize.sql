@@ -113,7 +113,10 @@ COMMENT ON FUNCTION ai._source_dropped() IS 'Event trigger: drops the vectorizer
 COMMENT ON FUNCTION ai.doctor() IS 'Why does nothing happen? Findings, each with what to do';
 COMMENT ON FUNCTION ai.loading_column(text, int4) IS 'The column whose text is embedded';
 COMMENT ON FUNCTION ai.parsing_auto() IS 'Text is taken as it is';
-COMMENT ON FUNCTION ai.parsing_none() IS 'Text is taken as it is';
+COMMENT ON FUNCTION ai.loading_uri(text, int4, text) IS 'The column that says where the document is: a file, http(s)';
+COMMENT ON FUNCTION ai.parsing_none() IS 'Text is taken as it is; a document is text';
+COMMENT ON FUNCTION ai.parsing_pymupdf() IS 'As ai.parsing_auto, for columns of documents';
+COMMENT ON FUNCTION ai.parsing_docling() IS 'As ai.parsing_auto, for columns of documents';
 COMMENT ON FUNCTION ai.chunking_none() IS 'One chunk a row';
 COMMENT ON FUNCTION ai.chunking_character_text_splitter(int4, int4, text, bool) IS 'Splits at one separator, sizes in characters';
 COMMENT ON FUNCTION ai.chunking_recursive_character_text_splitter(int4, int4, text[], bool) IS 'Splits at the coarsest separator that fits, sizes in characters';

@@ -21,6 +21,11 @@ static SECRETS_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CStr
 static ALLOWED_ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 static BACKUP_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static DOCUMENT_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static DOCUMENT_ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static DOCUMENT_MAX_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
+static DOCUMENT_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(512);
+static DOCUMENT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 
 /// A copy of all settings at one moment.
 #[derive(Debug, Clone)]
@@ -43,6 +48,13 @@ pub struct Settings {
     pub backup_directory: Option<PathBuf>,
     /// Empty: the built-in list (the known providers and loopback).
     pub allowed_endpoints: Vec<String>,
+    pub document_directory: Option<PathBuf>,
+    /// Empty: documents are fetched from nowhere.
+    pub document_endpoints: Vec<String>,
+    /// In bytes.
+    pub document_max_size: u64,
+    pub document_memory: u64,
+    pub document_timeout: Duration,
 }
 
 impl Settings {
@@ -62,11 +74,12 @@ impl Settings {
             local_model_directory: text(&LOCAL_MODEL_DIRECTORY).map(PathBuf::from),
             secrets_directory: text(&SECRETS_DIRECTORY).map(PathBuf::from),
             backup_directory: text(&BACKUP_DIRECTORY).map(PathBuf::from),
-            allowed_endpoints: text(&ALLOWED_ENDPOINTS)
-                .map(|list| {
-                    list.split(',').map(|item| item.trim().to_owned()).filter(|i| !i.is_empty()).collect()
-                })
-                .unwrap_or_default(),
+            allowed_endpoints: list(&ALLOWED_ENDPOINTS),
+            document_directory: text(&DOCUMENT_DIRECTORY).map(PathBuf::from),
+            document_endpoints: list(&DOCUMENT_ENDPOINTS),
+            document_max_size: DOCUMENT_MAX_SIZE.get().max(1) as u64 * 1024,
+            document_memory: DOCUMENT_MEMORY.get().max(1) as u64 * 1024 * 1024,
+            document_timeout: millis(&DOCUMENT_TIMEOUT),
         }
     }
 }
@@ -88,6 +101,11 @@ fn local_threads() -> usize {
 
 fn text(setting: &GucSetting<Option<CString>>) -> Option<String> {
     setting.get().and_then(|value| value.into_string().ok()).filter(|value| !value.is_empty())
+}
+
+fn list(setting: &GucSetting<Option<CString>>) -> Vec<String> {
+    let items = text(setting).unwrap_or_default();
+    items.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
 }
 
 /// Registers the settings; called once from `_PG_init`.
@@ -185,6 +203,33 @@ pub fn init() {
         i32::MAX,
         GucFlags::empty(),
     );
+    int(
+        c"autovector.document_max_size",
+        c"Sets the most bytes that a document may have.",
+        c"A larger one is a failed row, and is not read.",
+        &DOCUMENT_MAX_SIZE,
+        1,
+        1024 * 1024,
+        GucFlags::UNIT_KB,
+    );
+    int(
+        c"autovector.document_memory",
+        c"Sets the most memory that reading a document may take, besides the document itself.",
+        c"So many documents are read at one time as autovector.local_threads says.",
+        &DOCUMENT_MEMORY,
+        16,
+        1024 * 1024,
+        GucFlags::UNIT_MB,
+    );
+    int(
+        c"autovector.document_timeout",
+        c"Sets the most processor time that reading a document may take.",
+        c"By the clock it may take twice as long.",
+        &DOCUMENT_TIMEOUT,
+        100,
+        3_600_000,
+        GucFlags::UNIT_MS,
+    );
     let string = |name, short, long, setting| {
         GucRegistry::define_string_guc(
             name,
@@ -212,6 +257,18 @@ pub fn init() {
         c"Sets the endpoints that providers may be called at, as a comma-separated list of scheme://host[:port].",
         c"When empty: the known providers and this machine.",
         &ALLOWED_ENDPOINTS,
+    );
+    string(
+        c"autovector.document_directory",
+        c"Sets the directory below which ai.loading_uri may read files.",
+        c"When empty no file is read. Symbolic links below it are not followed.",
+        &DOCUMENT_DIRECTORY,
+    );
+    string(
+        c"autovector.document_endpoints",
+        c"Sets the endpoints that ai.loading_uri may fetch documents from, as a comma-separated list of scheme://host[:port].",
+        c"When empty nothing is fetched.",
+        &DOCUMENT_ENDPOINTS,
     );
     string(
         c"autovector.backup_directory",

@@ -26,6 +26,27 @@ pub fn loading_column(column_name: Option<&str>, retries: default!(Option<i32>, 
 }
 
 #[pg_extern(immutable, parallel_safe)]
+pub fn loading_uri(
+    column_name: Option<&str>,
+    retries: default!(Option<i32>, 6),
+    aws_role_arn: default!(Option<&str>, "NULL"),
+) -> Config {
+    let loading = Loading::uri(given(column_name, "column_name")?, retries.unwrap_or(6), aws_role_arn)
+        .map_err(Error::from)?;
+    Ok(JsonB(loading.to_json()))
+}
+
+#[pg_extern(immutable, parallel_safe)]
+pub fn parsing_pymupdf() -> JsonB {
+    JsonB(Parsing::Pymupdf.to_json())
+}
+
+#[pg_extern(immutable, parallel_safe)]
+pub fn parsing_docling() -> JsonB {
+    JsonB(Parsing::Docling.to_json())
+}
+
+#[pg_extern(immutable, parallel_safe)]
 pub fn parsing_auto() -> JsonB {
     JsonB(Parsing::Auto.to_json())
 }

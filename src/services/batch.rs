@@ -10,6 +10,7 @@ use autovector_domain::pipeline::{self, ContentHash, Pipeline};
 use autovector_providers::isolate::embed_isolating;
 use autovector_providers::{Embedder, Purpose};
 
+use super::documents::{Documents, Unread};
 use crate::store::completion::{Chunks, FinishedRow, Outcome, Usage};
 use crate::store::queue::{ClaimedRow, Stored};
 use crate::store::vectors::Chunk;
@@ -44,6 +45,8 @@ pub struct Batch {
     pub pipeline: Arc<Pipeline>,
     pub embedder: Arc<dyn Embedder>,
     pub dimensions: usize,
+    /// Where rows have documents in place of texts.
+    pub documents: Option<Arc<Documents>>,
     /// Vectors that are known already, by the hash of their chunk.
     pub known: HashMap<[u8; 32], Vec<f32>>,
 }
@@ -69,23 +72,53 @@ struct Wanted {
     by_hash: HashMap<[u8; 32], usize>,
 }
 
-type Prepared = Result<(Vec<pipeline::Chunk>, pipeline::Plan), Failure>;
+type Prepared = Result<(Vec<pipeline::Chunk>, pipeline::Plan), Unprepared>;
+
+/// Why a row has no chunks.
+enum Unprepared {
+    Failed {
+        step: &'static str,
+        message: String,
+    },
+    /// Its document may be there another time.
+    Later {
+        message: String,
+    },
+    /// Another batch is to have it.
+    Unreached,
+}
+
+/// Text that the documents of a batch may come to; the others are left to the next one.
+const MOST_TEXT: usize = 8 * 1024 * 1024;
 
 /// Chunks, embeds and plans every row. Rows that a failure kept from their vectors come back
 /// unfinished.
 pub fn embed(batch: Batch) -> Embedded {
     let mut wanted = Wanted { texts: Vec::new(), by_hash: HashMap::new() };
     let mut usage = Usage::default();
-    let prepared: Vec<Prepared> =
-        batch.rows.iter().map(|row| prepare(row, &batch, &mut wanted, &mut usage)).collect();
+    let mut interrupted = None;
+    let mut read = 0;
+    let prepared: Vec<Prepared> = batch
+        .rows
+        .iter()
+        .map(|row| match document(row, &batch, &mut read, &mut interrupted)? {
+            Some(text) => prepare(row, Some(&text), &batch, &mut wanted, &mut usage),
+            None if batch.documents.is_some() => prepare(row, None, &batch, &mut wanted, &mut usage),
+            None => prepare(row, row.text.as_deref(), &batch, &mut wanted, &mut usage),
+        })
+        .collect();
     let (vectors, failure) = request(&batch, &wanted.texts, &mut usage);
-    let known = batch.known;
+    let failure = failure.or(interrupted);
+    let (known, retries) = (batch.known, batch.documents.map_or(0, |documents| documents.retries()));
     let rows = batch
         .rows
         .into_iter()
         .zip(prepared)
         .map(|(row, prepared)| FinishedRow {
-            outcome: outcome(prepared, &known, &wanted, &vectors),
+            outcome: match prepared {
+                Err(Unprepared::Later { message }) => later(message, row.retries, retries),
+                prepared => outcome(prepared, &known, &wanted, &vectors),
+            },
             key: row.key,
             generation: row.generation,
         })
@@ -93,9 +126,53 @@ pub fn embed(batch: Batch) -> Embedded {
     Embedded { rows, usage, failure }
 }
 
-fn prepare(row: &ClaimedRow, batch: &Batch, wanted: &mut Wanted, usage: &mut Usage) -> Prepared {
+/// The text of a row's document, where rows have documents.
+fn document(
+    row: &ClaimedRow,
+    batch: &Batch,
+    read: &mut usize,
+    interrupted: &mut Option<Failure>,
+) -> Result<Option<String>, Unprepared> {
+    let Some(documents) = &batch.documents else { return Ok(None) };
+    if interrupted.is_some() || *read > MOST_TEXT {
+        return Err(Unprepared::Unreached);
+    }
+    batch.brake.pass();
+    match documents.text(row) {
+        Ok(text) => {
+            *read += text.as_ref().map_or(0, String::len);
+            Ok(text)
+        }
+        Err(Unread::Failed { step, message }) => Err(Unprepared::Failed { step, message }),
+        Err(Unread::Later { message }) => Err(Unprepared::Later { message }),
+        Err(Unread::Interrupted(failure)) => {
+            *interrupted = Some(failure);
+            Err(Unprepared::Unreached)
+        }
+    }
+}
+
+/// Tried again, or failed for good.
+fn later(message: String, retries: i32, most: u32) -> Outcome {
+    if u32::try_from(retries).unwrap_or(0) < most {
+        Outcome::Later { message, retries: retries.saturating_add(1) }
+    } else {
+        Outcome::Failed { step: "loading", message }
+    }
+}
+
+fn prepare(
+    row: &ClaimedRow,
+    text: Option<&str>,
+    batch: &Batch,
+    wanted: &mut Wanted,
+    usage: &mut Usage,
+) -> Prepared {
     let columns: Vec<Option<&str>> = row.columns.iter().map(Option::as_deref).collect();
-    let chunks = batch.pipeline.prepare(row.text.as_deref(), &columns)?;
+    let chunks = batch
+        .pipeline
+        .prepare(text, &columns)
+        .map_err(|failure| Unprepared::Failed { step: "chunking", message: failure.to_string() })?;
     let plan = pipeline::plan(&existing(row, &batch.pipeline), &chunks);
     usage.calls_saved += (chunks.len() - plan.inserts.len()) as u64;
     for index in &plan.inserts {
@@ -182,7 +259,8 @@ fn outcome(
 ) -> Outcome {
     let (mut chunks, plan) = match prepared {
         Ok(prepared) => prepared,
-        Err(failure) => return Outcome::Failed { step: "chunking", message: failure.to_string() },
+        Err(Unprepared::Failed { step, message }) => return Outcome::Failed { step, message },
+        Err(Unprepared::Later { .. } | Unprepared::Unreached) => return Outcome::Unfinished,
     };
     let mut inserts = Vec::with_capacity(plan.inserts.len());
     for index in &plan.inserts {

@@ -20,7 +20,8 @@ pub const CHORE: Chore = Chore { name: "embedding cache", due, run };
 
 /// The vectors that the cache has for chunks that these rows need.
 pub fn recall(v: &Vectorizer, pipeline: &Pipeline, rows: &[ClaimedRow]) -> HashMap<ContentHash, Vec<f32>> {
-    if !v.config.processing.embedding_cache {
+    // The texts of documents are not known before they are read.
+    if !v.config.processing.embedding_cache || v.reads_documents() {
         return HashMap::new();
     }
     let mut hashes: HashSet<ContentHash> = HashSet::new();

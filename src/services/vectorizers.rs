@@ -1,7 +1,7 @@
 //! Creating and dropping vectorizers. Everything is checked before anything is made, and all of
 //! it happens in the caller's transaction: after an error nothing is left.
 
-use autovector_domain::config::{Destination, Embedding, VectorizerConfig};
+use autovector_domain::config::{Destination, Embedding, Source, VectorizerConfig};
 use autovector_domain::names;
 use autovector_domain::pipeline;
 use autovector_domain::template::Template;
@@ -233,11 +233,7 @@ pub fn check_columns(source: &Relation, config: &VectorizerConfig) -> Result<()>
     if !columns.contains(loading) {
         return Err(missing(loading, "column"));
     }
-    if roles::column_type(source.oid, loading)? == "bytea" {
-        return Err(Error::new(Kind::Unsupported, format!("column \"{loading}\" is bytea, not text")).hint(
-            "Keep the text itself in a column, or a generated one: convert_from(\"column\", 'UTF8').",
-        ));
-    }
+    check_documents(source, config)?;
     let template = Template::parse(&config.formatting.template)?;
     for placeholder in template.placeholders() {
         if placeholder != "chunk" && !columns.iter().any(|column| column == placeholder) {
@@ -247,6 +243,35 @@ pub fn check_columns(source: &Relation, config: &VectorizerConfig) -> Result<()>
     if columns.iter().any(|column| column == "chunk") {
         return Err(Error::invalid(format!("source table {} has a column named \"chunk\"", source.ident))
             .hint("Rename the column: in templates $chunk is the chunk of the text."));
+    }
+    Ok(())
+}
+
+/// Whether documents can come from where the configuration says.
+fn check_documents(source: &Relation, config: &VectorizerConfig) -> Result<()> {
+    let (loading, bytes) = (&config.loading, catalog::is_bytea(source.oid, &config.loading.column_name)?);
+    if let Source::Uri { aws_role_arn } = &loading.from {
+        if bytes {
+            return Err(Error::invalid(format!("column \"{}\" is bytea, and no URI", loading.column_name))
+                .hint("A column that has the documents themselves is loaded with ai.loading_column."));
+        }
+        if aws_role_arn.is_some() {
+            return Err(Error::new(Kind::Unsupported, "a role of AWS cannot be assumed")
+                .hint("Leave aws_role_arn out, and give the server keys that may read the bucket."));
+        }
+        if Settings::now().document_directory.is_none() && Settings::now().document_endpoints.is_empty() {
+            pgrx::warning!(
+                "no document can be loaded: neither autovector.document_directory nor autovector.document_endpoints is set"
+            );
+        }
+        return Ok(());
+    }
+    if !bytes && config.parsing.needs_document() {
+        return Err(Error::invalid(format!(
+            "the parsing is for documents, and column \"{}\" has text",
+            loading.column_name
+        ))
+        .hint("Leave parsing out, or load a bytea column, or use ai.loading_uri('column_name')."));
     }
     Ok(())
 }

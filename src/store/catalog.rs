@@ -27,6 +27,8 @@ pub struct Vectorizer {
     pub failed: Ident,
     pub key: KeySpec,
     pub config: VectorizerConfig,
+    /// The loading column is bytea: a document, not text.
+    pub loads_bytes: bool,
     /// The owner of the source may have the key used that the configuration names, if any.
     pub may_use_key: bool,
     /// Chunks of the store without a hash were made by the model as it is configured: the store was
@@ -52,6 +54,11 @@ impl Relation {
 }
 
 impl Vectorizer {
+    /// What its rows have, or name, are documents.
+    pub fn reads_documents(&self) -> bool {
+        self.loads_bytes || self.config.loading.is_uri()
+    }
+
     /// Locks the source in `mode` until the end of the transaction. TRUNCATE takes the source first
     /// and then queue, failed table and store; whoever takes them in this order too never waits in a
     /// circle with it. A source that has got another name meanwhile is an error after which the
@@ -126,6 +133,18 @@ pub fn column_names(relation: pg_sys::Oid) -> Result<Vec<String>> {
         &[relation.into()],
         |row| row.value(1),
     )
+}
+
+/// Whether a column is bytea, or a domain over it; false where there is no such column.
+pub fn is_bytea(relation: pg_sys::Oid, column: &str) -> Result<bool> {
+    let found = sql::query_one(
+        "SELECT a.atttypid FROM pg_catalog.pg_attribute a
+          WHERE a.attrelid = $1 AND a.attname = $2::name AND NOT a.attisdropped",
+        &[relation.into(), column.into()],
+        |row| row.value::<pg_sys::Oid>(1),
+    )?;
+    // SAFETY: a look-up in the catalog caches.
+    Ok(found.is_some_and(|oid| unsafe { pg_sys::getBaseType(oid) } == pg_sys::BYTEAOID))
 }
 
 /// The id of the vectorizer called `name`; an unknown name is an error that names the nearest.
@@ -241,6 +260,7 @@ pub fn vectorizer(id: i32) -> Result<Vectorizer> {
         Error::new(Kind::WrongState, format!("the queue of vectorizer \"{}\" was dropped", stored.name))
             .hint("Drop the vectorizer and create it again.")
     })?;
+    let loads_bytes = is_bytea(source.oid, &config.loading.column_name)?;
     let may_use_key = match config.embedding.api_key_name() {
         Some(secret) => secret_grants::may_use(source.owner, secret)?,
         None => true,
@@ -258,6 +278,7 @@ pub fn vectorizer(id: i32) -> Result<Vectorizer> {
         failed: stored.failed,
         key,
         config,
+        loads_bytes,
         may_use_key,
         adopted,
     })

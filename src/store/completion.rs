@@ -24,6 +24,9 @@ pub enum Outcome {
     Done(Chunks),
     /// It was refused; `step` says where (`chunking`, `embedding`).
     Failed { step: &'static str, message: String },
+    /// Its document cannot be fetched now: it stays, or becomes, dirty, and is tried again for the
+    /// `retries`th time after a rest.
+    Later { message: String, retries: i32 },
     /// Not reached: it stays, or becomes, dirty.
     Unfinished,
 }
@@ -89,10 +92,9 @@ pub fn complete(
         write(v, pgvector, rows, &decided, replace)?;
         Ok(decided)
     })?;
-    let written =
-        rows.iter().zip(&decided).filter(|(_, d)| **d != Decision::Leave && **d != Decision::MakeDirty);
+    let written = rows.iter().zip(&decided).filter(|(_, d)| d.finishes());
     embedding::note(v, written.map(|(row, _)| &row.key))?;
-    let finished = decided.iter().filter(|d| **d != Decision::Leave && **d != Decision::MakeDirty).count();
+    let finished = decided.iter().filter(|d| d.finishes()).count();
     let done = rows.iter().zip(&decided).filter(|(row, d)| **d == Decision::Finish && row.is_done()).count();
     count(v.id, done, usage, rate)?;
     ledger::enter(v.id, done, usage)?;
@@ -122,6 +124,15 @@ enum Decision {
     Leave,
     /// A backfill row that was not reached becomes dirty.
     MakeDirty,
+    /// Dirty, but not before a rest.
+    Postpone,
+}
+
+impl Decision {
+    /// A result is written.
+    fn finishes(self) -> bool {
+        matches!(self, Decision::Finish | Decision::WriteAndKeepDirty)
+    }
 }
 
 impl FinishedRow {
@@ -135,9 +146,13 @@ fn decide(kind: Kind, row: &FinishedRow, dirty: &HashMap<Key, i64>) -> Decision 
         // A backfill row that became dirty belongs to its dirty key.
         (Kind::Backfill, _, Some(_)) => Decision::Leave,
         (Kind::Backfill, Outcome::Unfinished, None) => Decision::MakeDirty,
+        (Kind::Backfill, Outcome::Later { .. }, None) => Decision::Postpone,
         (Kind::Backfill, _, None) => Decision::Finish,
         // Gone or locked: the row was deleted, or somebody is changing it right now.
         (Kind::Dirty, _, None) | (Kind::Dirty, Outcome::Unfinished, _) => Decision::Leave,
+        (Kind::Dirty, Outcome::Later { .. }, Some(generation)) if row.generation == Some(*generation) => {
+            Decision::Postpone
+        }
         (Kind::Dirty, _, Some(generation)) if row.generation == Some(*generation) => Decision::Finish,
         (Kind::Dirty, Outcome::Done(chunks), Some(_)) if !chunks.keeps && chunks.moves.is_empty() => {
             Decision::WriteAndKeepDirty
@@ -212,6 +227,7 @@ fn write(
         |wanted: Decision| rows.iter().zip(decided).filter(move |(_, d)| **d == wanted).map(|(row, _)| row);
     clear_dirty(v, of(Decision::Finish))?;
     make_dirty(v, of(Decision::MakeDirty).map(|row| &row.key))?;
+    postpone(v, of(Decision::Postpone))?;
     clear_failed(v, of(Decision::Finish))?;
     set_failed(v, of(Decision::Finish))
 }
@@ -251,6 +267,37 @@ pub fn make_dirty<'a>(v: &Vectorizer, keys: impl Iterator<Item = &'a Key>) -> Re
         v.key.unnest(1, &[]),
     );
     sql::execute(&statement, &columns.into_iter().map(Into::into).collect::<Vec<_>>())
+}
+
+/// Lets keys rest whose documents could not be fetched: three minutes longer each time, as pgai
+/// does. A row of a backfill becomes dirty by it; one that changed meanwhile rests no more.
+fn postpone<'a>(v: &Vectorizer, rows: impl Iterator<Item = &'a FinishedRow>) -> Result<()> {
+    let rows: Vec<(&FinishedRow, i32)> = rows
+        .filter_map(|row| match row.outcome {
+            Outcome::Later { retries, .. } => Some((row, retries)),
+            _ => None,
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let names = v.key.stored_names();
+    let statement = format!(
+        "INSERT INTO {} AS q ({names}, gen, loading_retries, loading_retry_after)
+         SELECT {}, u.gen, u.retries, clock_timestamp() + u.retries * interval '3 minutes' FROM {} u
+         ON CONFLICT ({names}) DO UPDATE
+           SET loading_retries = excluded.loading_retries, loading_retry_after = excluded.loading_retry_after
+         WHERE q.gen = excluded.gen",
+        v.queue,
+        v.key.unnested_list("u"),
+        v.key.unnest(1, &[("gen", "int8"), ("retries", "int4")]),
+    );
+    let mut args: Vec<DatumWithOid> =
+        columns_of(v.key.width(), rows.iter().map(|(row, _)| &row.key)).into_iter().map(Into::into).collect();
+    args.push(rows.iter().map(|(row, _)| row.generation.unwrap_or(0)).collect::<Vec<i64>>().into());
+    args.push(rows.iter().map(|(_, retries)| *retries).collect::<Vec<i32>>().into());
+    sql::execute(&statement, &args)?;
+    Ok(())
 }
 
 fn clear_failed<'a>(v: &Vectorizer, rows: impl Iterator<Item = &'a FinishedRow>) -> Result<()> {
@@ -322,10 +369,17 @@ fn count(id: i32, done: usize, usage: Usage, rate: f64) -> Result<()> {
 
 fn log_failures(id: i32, rows: &[FinishedRow], decided: &[Decision]) -> Result<()> {
     for (row, decision) in rows.iter().zip(decided) {
-        if let (Outcome::Failed { step, message }, Decision::Finish) = (&row.outcome, decision) {
-            let details = json!({"error_reason": message, "failure_step": step, "key": row.key});
-            super::control::log_error(id, &format!("{step} failed"), details)?;
+        let (step, message, retries) = match (&row.outcome, decision) {
+            (Outcome::Failed { step, message }, Decision::Finish) => (*step, message, None),
+            (Outcome::Later { message, retries }, Decision::Postpone) => ("loading", message, Some(*retries)),
+            _ => continue,
+        };
+        let mut details = json!({"error_reason": message, "failure_step": step, "key": row.key});
+        if step == "loading" {
+            details["is_retryable"] = retries.is_some().into();
+            details["loading_retries"] = retries.into();
         }
+        super::control::log_error(id, &format!("{step} failed"), details)?;
     }
     Ok(())
 }

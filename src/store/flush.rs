@@ -193,7 +193,10 @@ fn make_dirty(v: &Target, keys: &[NotedKey]) -> Result<()> {
     };
     let names = v.key.stored_names();
     let insert = format!("INSERT INTO {} ({names}, gen) {rows}", v.queue);
-    let upsert = format!("{insert} ON CONFLICT ({names}) DO UPDATE SET gen = excluded.gen");
+    let upsert = format!(
+        "{insert} ON CONFLICT ({names}) DO UPDATE
+           SET gen = excluded.gen, loading_retries = 0, loading_retry_after = NULL"
+    );
     as_role(v.queue_owner, || {
         // Rows that are changed in bulk are seldom dirty yet, and ON CONFLICT costs each row a
         // second look into the index and a second WAL record.

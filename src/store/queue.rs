@@ -16,6 +16,7 @@ use super::transaction::as_role;
 use super::work::{self, Standing};
 use super::{control, ident::Ident, sql};
 use crate::error::{self, Error, Result};
+use crate::settings::Settings;
 
 /// Text bytes (as stored) that one batch may read into memory.
 const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
@@ -55,6 +56,10 @@ pub struct ClaimedRow {
     /// The dirty key's generation; None in a backfill.
     pub generation: Option<i64>,
     pub text: Option<String>,
+    /// What a column of documents has in place of a text.
+    pub document: Option<Document>,
+    /// How often its document could not be fetched.
+    pub retries: i32,
     /// The template's columns, in `Pipeline::columns` order.
     pub columns: Vec<Option<String>>,
     /// Chunks that the store holds for the key, with their sequence numbers.
@@ -67,6 +72,14 @@ pub enum Stored {
     Hash([u8; 32]),
     /// The chunk itself, of a store that was taken over: its hash is to be reckoned.
     Text(String),
+}
+
+/// A document as it lies in its row.
+#[derive(Debug, Clone)]
+pub enum Document {
+    Bytes(Vec<u8>),
+    /// It has so many bytes, more than it may, and was not read.
+    TooLarge(u64),
 }
 
 #[derive(Debug)]
@@ -247,7 +260,14 @@ fn claim_dirty(
 
 fn dirty_keys(v: &Vectorizer, limit: usize, held: &HashSet<Key>, after: Option<&Key>) -> Result<Vec<Key>> {
     let width = v.key.width();
-    let condition = after.map_or(String::new(), |_| format!("WHERE {}", v.key.stored_after("q", 2)));
+    let mut conditions: Vec<String> = after.iter().map(|_| v.key.stored_after("q", 2)).collect();
+    if v.config.loading.is_uri() {
+        conditions.push(format!("({})", work::IS_DUE));
+    }
+    let condition = match conditions.as_slice() {
+        [] => String::new(),
+        conditions => format!("WHERE {}", conditions.join(" AND ")),
+    };
     let statement = format!(
         "SELECT {} FROM {} q {condition} ORDER BY {} LIMIT $1",
         v.key.stored_texts("q"),
@@ -264,7 +284,7 @@ fn dirty_keys(v: &Vectorizer, limit: usize, held: &HashSet<Key>, after: Option<&
 fn read_dirty(v: &Vectorizer, template_columns: &[String], keys: &[Key]) -> Result<Vec<ClaimedRow>> {
     let width = v.key.width();
     let first_source_key = Ident::new(&v.key.columns[0].source_name);
-    let (inner, outer) = text_columns(v, template_columns);
+    let (inner, outer) = text_columns(v, template_columns, "r");
     let existing = match v.column {
         Some(_) => {
             "LEFT JOIN LATERAL (SELECT NULL::int4[] AS seqs, NULL::text[] AS hashes, NULL::text[] AS texts) e ON true".to_owned()
@@ -284,8 +304,9 @@ fn read_dirty(v: &Vectorizer, template_columns: &[String], keys: &[Key]) -> Resu
         ),
     };
     let statement = format!(
-        "SELECT {outer_keys}, r.gen, r.present, r.seqs, r.hashes, r.texts, {outer}
-           FROM (SELECT {inner_keys}, q.gen, s.{first_source_key} IS NOT NULL AS present, e.seqs, e.hashes, e.texts,
+        "SELECT {outer_keys}, r.gen, r.present, r.seqs, r.hashes, r.texts, r.loading_retries, {outer}
+           FROM (SELECT {inner_keys}, q.gen, q.loading_retries, s.{first_source_key} IS NOT NULL AS present, e.seqs, e.hashes,
+                        e.texts,
                         u.ordinality, {inner},
                         sum(coalesce(pg_column_size(s.{text}), 0)) OVER (ORDER BY u.ordinality)
                           - coalesce(pg_column_size(s.{text}), 0) AS before
@@ -321,11 +342,15 @@ fn read_dirty(v: &Vectorizer, template_columns: &[String], keys: &[Key]) -> Resu
                 Some(text) => Stored::Text(text),
                 None => Stored::Hash(fixed(hash)),
             });
+            let (text, document) =
+                if present { read_body(v, row, width + 7, template_columns.len())? } else { (None, None) };
             Ok(ClaimedRow {
                 key: read_key(row, 1, width)?,
                 generation: Some(row.value(width + 1)?),
-                text: if present { row.get(width + 6)? } else { None },
-                columns: read_columns(row, width + 7, template_columns.len())?,
+                text,
+                document,
+                retries: row.value(width + 6)?,
+                columns: read_columns(row, width + 8, template_columns.len())?,
                 existing: seqs.into_iter().zip(stored).collect(),
             })
         })
@@ -382,7 +407,7 @@ fn backfill_page(
 ) -> Result<Page> {
     let width = v.key.width();
     let condition = after.map_or(String::new(), |_| format!("WHERE {}", v.key.source_after("s", 2)));
-    let (inner, outer) = text_columns(v, template_columns);
+    let (inner, outer) = text_columns(v, template_columns, "p");
     let page_matches = |alias: &str| {
         let pairs = v.key.columns.iter().enumerate();
         pairs
@@ -427,7 +452,6 @@ fn backfill_page(
         in_queue = page_matches("q"),
         failed = v.failed,
         in_failed = page_matches("f"),
-        outer = outer.replace("r.", "p."),
     );
     let mut args: Vec<DatumWithOid> = vec![(limit as i64).into()];
     args.extend(after.into_iter().flatten().map(|part| part.as_str().into()));
@@ -436,10 +460,11 @@ fn backfill_page(
         sql::query(&statement, &args, |row| {
             length = row.value::<i64>(width + 1)? as usize;
             let skip: bool = row.value(width + 2)?;
-            let text = if skip { None } else { row.get(width + 3)? };
+            let (text, document) =
+                if skip { (None, None) } else { read_body(v, row, width + 3, template_columns.len())? };
             let columns = read_columns(row, width + 4, template_columns.len())?;
-            let key = read_key(row, 1, width)?;
-            Ok((skip, ClaimedRow { key, generation: None, text, columns, existing: Vec::new() }))
+            let (key, existing) = (read_key(row, 1, width)?, Vec::new());
+            Ok((skip, ClaimedRow { key, generation: None, text, document, retries: 0, columns, existing }))
         })
     })?;
     Ok(Page { rows, length })
@@ -448,15 +473,42 @@ fn backfill_page(
 // --- fragments --------------------------------------------------------------------------------
 
 /// The text and template columns: inside a subquery as they are (still toasted), outside as
-/// text, so that only the rows that are taken are read in full.
-fn text_columns(v: &Vectorizer, template_columns: &[String]) -> (String, String) {
+/// text, so that only the rows that are taken are read in full. A document that is too large is
+/// not read at all; its length, which is known without reading it, comes last.
+fn text_columns(v: &Vectorizer, template_columns: &[String], alias: &str) -> (String, String) {
     let mut inner = format!("s.{} AS body", Ident::new(&v.config.loading.column_name));
-    let mut outer = "r.body::text".to_owned();
+    let mut outer = match v.loads_bytes {
+        true => format!(
+            "CASE WHEN octet_length({alias}.body::bytea) <= {} THEN {alias}.body::bytea END",
+            Settings::now().document_max_size,
+        ),
+        false => format!("{alias}.body::text"),
+    };
     for (i, column) in template_columns.iter().enumerate() {
         inner.push_str(&format!(", s.{} AS c{}", Ident::new(column), i + 1));
-        outer.push_str(&format!(", r.c{}::text", i + 1));
+        outer.push_str(&format!(", {alias}.c{}::text", i + 1));
+    }
+    if v.loads_bytes {
+        outer.push_str(&format!(", octet_length({alias}.body::bytea)::int8"));
     }
     (inner, outer)
+}
+
+/// The text or document at `first`, before so many template columns.
+fn read_body(
+    v: &Vectorizer,
+    row: &sql::Row<'_>,
+    first: usize,
+    columns: usize,
+) -> Result<(Option<String>, Option<Document>)> {
+    if !v.loads_bytes {
+        return Ok((row.get(first)?, None));
+    }
+    let document = match (row.get::<Vec<u8>>(first)?, row.get::<i64>(first + columns + 1)?) {
+        (Some(bytes), _) => Some(Document::Bytes(bytes)),
+        (None, length) => length.map(|length| Document::TooLarge(length.max(0) as u64)),
+    };
+    Ok((None, document))
 }
 
 fn numbered(width: usize, each: impl Fn(usize) -> String) -> String {

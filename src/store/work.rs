@@ -132,11 +132,14 @@ pub fn find() -> Result<Work> {
     let mut work = Work::default();
     for standing in standings()? {
         let Some(wait) = standing.readiness.wait() else { continue };
-        if !is_pending(standing.id)? {
+        let Some(due) = pending_from(standing.id)? else {
             if standing.run {
                 control::end_run(standing.id)?;
             }
-        } else if wait.is_zero() {
+            continue;
+        };
+        let wait = wait.max(due);
+        if wait.is_zero() {
             work.any = true;
         } else {
             work.next_due = Some(work.next_due.map_or(wait, |due| due.min(wait)));
@@ -147,21 +150,56 @@ pub fn find() -> Result<Work> {
 
 /// Whether something of the first pass or of the dirty set is left.
 pub fn is_pending(id: i32) -> Result<bool> {
+    Ok(pending_from(id)?.is_some())
+}
+
+/// How long until something of the first pass or of the dirty set may be done; None when nothing is
+/// left.
+fn pending_from(id: i32) -> Result<Option<Duration>> {
     let found = sql::query_one(
-        "SELECT v.queue_schema::text, v.queue_table::text, coalesce(NOT s.scanned, false)
+        "SELECT v.queue_schema::text, v.queue_table::text, coalesce(NOT s.scanned, false),
+                v.config #>> '{loading,implementation}' = 'uri'
            FROM ai.vectorizer v
            LEFT JOIN ai._vectorizer_cursor s ON s.vectorizer_id = v.id
           WHERE v.id = $1",
         &[id.into()],
         |row| {
             let queue = Ident::qualified(&row.value::<String>(1)?, &row.value::<String>(2)?);
-            Ok((queue, row.value::<bool>(3)?))
+            Ok((queue, row.value::<bool>(3)?, row.get::<bool>(4)?.unwrap_or(false)))
         },
     )?;
     match found {
-        Some((queue, backfill)) => Ok(backfill || is_dirty(&queue)?),
-        None => Ok(false),
+        Some((_, true, _)) => Ok(Some(Duration::ZERO)),
+        Some((queue, false, uri)) if is_dirty(&queue)? => {
+            if uri {
+                first_due(&queue)
+            } else {
+                Ok(Some(Duration::ZERO))
+            }
+        }
+        _ => Ok(None),
     }
+}
+
+/// A dirty key `q` whose document may be fetched now.
+pub const IS_DUE: &str = "q.loading_retry_after IS NULL OR q.loading_retry_after <= clock_timestamp()";
+
+/// Until the first document of the queue may be fetched.
+fn first_due(queue: &Ident) -> Result<Option<Duration>> {
+    let now = sql::query_one(&format!("SELECT EXISTS (SELECT FROM {queue} q WHERE {IS_DUE})"), &[], |row| {
+        row.value::<bool>(1)
+    })?;
+    if now == Some(true) {
+        return Ok(Some(Duration::ZERO));
+    }
+    let left = sql::query_one(
+        &format!(
+            "SELECT (extract(epoch FROM min(loading_retry_after) - clock_timestamp()) * 1000)::int8 FROM {queue}"
+        ),
+        &[],
+        |row| row.get::<i64>(1),
+    )?;
+    Ok(left.flatten().map(|millis| Duration::from_millis(millis.max(1) as u64)))
 }
 
 fn is_dirty(queue: &Ident) -> Result<bool> {

@@ -11,6 +11,7 @@ use autovector_domain::pipeline::Pipeline;
 use autovector_providers::Embedder;
 
 use crate::services::batch::{Brake, Embedded};
+use crate::services::documents::{self, Documents};
 use crate::services::pacing::{Paced, SharedPacer};
 use crate::services::provider;
 use crate::settings::Settings;
@@ -19,6 +20,8 @@ use crate::store::queue::{Lease, Wanted};
 
 /// Rows per batch when the configuration does not say; bounded by what one request may carry.
 const DEFAULT_BATCH: usize = 256;
+/// The same where rows have documents, which are read one after the other.
+const DEFAULT_DOCUMENTS: usize = 8;
 /// The time over which the rate is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
 /// A vectorizer whose provider gave no result for so long holds nobody back.
@@ -31,6 +34,8 @@ pub struct Served {
     pub pipeline: Arc<Pipeline>,
     pub embedder: Arc<dyn Embedder>,
     pub dimensions: usize,
+    loads_bytes: bool,
+    pub documents: Option<Arc<Documents>>,
     pub batch_size: usize,
     /// Batches in flight, and how many there may be.
     pub in_flight: usize,
@@ -56,7 +61,13 @@ pub struct Served {
 }
 
 impl Served {
-    pub fn open(v: &Vectorizer, settings: &Settings, pacers: &mut Pacers) -> Result<Self, Failure> {
+    pub fn open(
+        v: &Vectorizer,
+        settings: &Settings,
+        pacers: &mut Pacers,
+        shared: &documents::Shared,
+    ) -> Result<Self, Failure> {
+        let documents = Documents::open(v, settings, shared)?.map(Arc::new);
         let pipeline = Pipeline::new(&v.config).map_err(|e| Failure::config(e.message, e.hint))?;
         let mut embedder = provider::open(&v.config.embedding, v.may_use_key, settings)?;
         let pacer = pacers.of(v);
@@ -65,11 +76,12 @@ impl Served {
         }
         let dimensions =
             v.config.embedding.dimensions().map(|n| n as usize).or(embedder.dimensions()).unwrap_or(0);
+        let default_batch = if documents.is_some() { DEFAULT_DOCUMENTS } else { DEFAULT_BATCH };
         let processing = &v.config.processing;
         let concurrency =
             processing.concurrency.map_or(embedder.default_concurrency(), |n| n as usize).max(1);
         let batch_size =
-            processing.batch_size.map_or(DEFAULT_BATCH.min(embedder.limits().inputs), |n| n as usize).max(1);
+            processing.batch_size.map_or(default_batch.min(embedder.limits().inputs), |n| n as usize).max(1);
         let now = Instant::now();
         Ok(Served {
             config: v.config.clone(),
@@ -77,6 +89,8 @@ impl Served {
             pipeline: Arc::new(pipeline),
             embedder,
             dimensions,
+            loads_bytes: v.loads_bytes,
+            documents,
             batch_size,
             in_flight: 0,
             window: Window::new(concurrency),
@@ -95,7 +109,7 @@ impl Served {
 
     /// False when the configuration has changed since: it has to be opened again.
     pub fn is_current(&self, v: &Vectorizer) -> bool {
-        self.config == v.config && self.may_use_key == v.may_use_key
+        self.config == v.config && self.may_use_key == v.may_use_key && self.loads_bytes == v.loads_bytes
     }
 
     /// True once: texts were longer than the model reads, and were cut.

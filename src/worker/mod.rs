@@ -7,6 +7,7 @@ mod housekeeper;
 mod indexer;
 mod launcher;
 mod process;
+mod readers;
 mod runner;
 mod scheduler;
 mod status_keeper;

@@ -9,11 +9,12 @@ use autovector_domain::readiness::Readiness;
 use pgrx::prelude::*;
 
 use super::batches::{Deferred, InFlight, Pacers, Served};
-use super::process;
 use super::threads::Threads;
+use super::{process, readers};
 use crate::error::{Error, Result};
 use crate::services::batch::{Batch, Embedded};
 use crate::services::cached;
+use crate::services::documents;
 use crate::services::ingest::{self, Retry};
 use crate::settings::Settings;
 use crate::store::completion::Completed;
@@ -64,12 +65,15 @@ struct Worker {
     /// When the next vectorizer that rests now may go on.
     next_due: Option<Instant>,
     pacers: Pacers,
+    documents: documents::Shared,
 }
 
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
     process::attach_signals();
+    // While there is one thread, and nothing of a database.
+    let documents = documents::Shared::new(readers::start());
     let database = process::database(argument);
     session::connect(database);
     session::describe(LOG_AS);
@@ -98,6 +102,7 @@ pub extern "C-unwind" fn autovector_worker_main(argument: pg_sys::Datum) {
         at_rest: false,
         next_due: None,
         pacers: Pacers::default(),
+        documents,
     };
     // Leaving a database that is about to go abandons what is in flight; leases see to it.
     while !wake::is_withdrawn(database) && worker.round() {}
@@ -126,6 +131,7 @@ impl Worker {
             }
         }
         let unwanted = self.at_rest
+            || self.documents.readers.are_gone()
             || self.last_work.elapsed() >= self.settings.idle_timeout
             || wake::others_wait(self.database);
         if self.is_idle() && unwanted {
@@ -338,6 +344,7 @@ impl Worker {
                     pipeline: served.pipeline.clone(),
                     embedder: served.embedder.clone(),
                     dimensions: served.dimensions,
+                    documents: served.documents.clone(),
                 };
                 log_if_failed(failpoint::reach("after_claim"));
                 let tokens = batch.estimate_tokens();
@@ -374,7 +381,7 @@ impl Worker {
                 return false;
             }
         }
-        match Served::open(v, &self.settings, &mut self.pacers) {
+        match Served::open(v, &self.settings, &mut self.pacers, &self.documents) {
             Ok(served) => {
                 self.served.insert(v.id, served);
                 true

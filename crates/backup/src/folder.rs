@@ -77,6 +77,23 @@ impl Root {
         Ok(Folder { fd: Arc::new(fd), path, task: task.map(str::to_owned) })
     }
 
+    /// Opens a file somewhere below for reading, by a relative path whose parts are plain names. No
+    /// part may be a symbolic link, and the file is a regular one.
+    pub fn open_file(&self, path: &str) -> Result<File> {
+        let shown = self.path.join(path);
+        let mut parts: Vec<&str> = path.split('/').collect();
+        let plain = |part: &&str| !part.is_empty() && *part != "." && *part != ".." && !part.contains('\0');
+        if !parts.iter().all(|part| plain(&part)) {
+            return Err(Error::Missing(format!("\"{}\" is not a path below the directory", shown.display())));
+        }
+        let file = parts.pop().unwrap_or_default();
+        let mut above: Option<OwnedFd> = None;
+        for part in parts {
+            above = Some(open_directory(above.as_ref().unwrap_or(&self.fd), part, &shown)?);
+        }
+        open_regular(above.as_ref().unwrap_or(&self.fd), file, || format!("\"{}\"", shown.display()))
+    }
+
     /// Every folder there is: the one of calls without a task, and those of tasks.
     pub fn folders(&self) -> Result<Vec<Folder>> {
         let mut tasks: Vec<Option<String>> = vec![None];
@@ -108,6 +125,22 @@ fn open_directory(above: &OwnedFd, name: &str, path: &Path) -> Result<OwnedFd> {
         }
         error => Error::io(format!("open directory \"{}\"", path.display()))(error),
     })
+}
+
+/// Opens a regular file; a pipe or a device is not waited for. `shown` is for messages.
+fn open_regular(above: &OwnedFd, file: &str, shown: impl Fn() -> String) -> Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let fd = unix::openat(above, file, flags, Mode::empty()).map_err(|error| match error {
+        Errno::NOENT => Error::Missing(format!("file {} does not exist", shown())),
+        error => Error::io(format!("open file {}", shown()))(error),
+    })?;
+    let kind = FileType::from_raw_mode(
+        unix::fstat(&fd).map_err(Error::io(format!("look at file {}", shown())))?.st_mode,
+    );
+    if kind != FileType::RegularFile {
+        return Err(Error::Damaged(format!("{} is not a regular file", shown())));
+    }
+    Ok(File::from(fd))
 }
 
 fn entries(fd: &OwnedFd, path: &Path) -> Result<Vec<(String, FileType)>> {
@@ -168,18 +201,7 @@ impl Folder {
 
     /// Opens a file of this folder for reading.
     pub fn open(&self, file: &str) -> Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd = unix::openat(&*self.fd, file, flags, Mode::empty()).map_err(|error| match error {
-            Errno::NOENT => Error::Missing(format!("file {} does not exist", self.shown(file))),
-            error => Error::io(format!("open file {}", self.shown(file)))(error),
-        })?;
-        let kind = FileType::from_raw_mode(
-            unix::fstat(&fd).map_err(Error::io(format!("look at file {}", self.shown(file))))?.st_mode,
-        );
-        if kind != FileType::RegularFile {
-            return Err(Error::Damaged(format!("{} is not a regular file", self.shown(file))));
-        }
-        Ok(File::from(fd))
+        open_regular(&self.fd, file, || self.shown(file))
     }
 
     /// Makes a file that was not there.

@@ -116,8 +116,9 @@ pub fn scoped(hash: &ContentHash, scope: &str) -> ContentHash {
 /// Whether rows give the same chunks and vectors under both configurations: what a store holds of
 /// one is good for the other.
 pub fn same_result(a: &VectorizerConfig, b: &VectorizerConfig) -> bool {
-    a.loading == b.loading
-        && a.parsing == b.parsing
+    a.loading.column_name == b.loading.column_name
+        && a.loading.is_uri() == b.loading.is_uri()
+        && a.parsing.detects() == b.parsing.detects()
         && a.chunking == b.chunking
         && a.formatting == b.formatting
         && same_vectors(&a.embedding, &b.embedding)

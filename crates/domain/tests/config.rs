@@ -256,9 +256,6 @@ fn unknown_and_missing_implementations_are_named() {
         );
     }
     for (config_type, implementation, hint) in [
-        ("loading", "uri", "ai.loading_column"),
-        ("parsing", "pymupdf", "ai.parsing_auto()"),
-        ("parsing", "docling", "ai.parsing_auto()"),
         ("embedding", "voyageai", "ai.embedding_openai()"),
         ("embedding", "litellm", "ai.embedding_openai()"),
     ] {

@@ -7,6 +7,7 @@ mod any_json;
 mod cohere;
 pub mod endpoint;
 mod gemini;
+pub mod fetch;
 pub mod http;
 pub mod isolate;
 pub mod local;

@@ -27,6 +27,9 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/worker/",
     // Memory-mapped weights, signal mask of the threads.
     "crates/providers/src/local/",
+    // Processes that read documents: fork, limits, signals.
+    "crates/documents/src/process/",
+    "crates/documents/tests/",
     // Signals to the processes of a cluster under test.
     "pgrx-tests/src/process.rs",
     "pgrx-tests/src/cluster/postmaster.rs",

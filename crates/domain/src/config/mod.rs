@@ -22,7 +22,7 @@ pub use embedding::{
 };
 pub use formatting::Formatting;
 pub use indexing::{Diskann, Hnsw, Index, Indexing, Ivfflat, Metric, Opclass};
-pub use loading::Loading;
+pub use loading::{Loading, Source};
 pub use parsing::Parsing;
 pub use processing::Processing;
 pub use scheduling::{Scheduling, Timescale};

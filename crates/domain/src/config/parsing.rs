@@ -2,19 +2,21 @@
 
 use serde_json::Value;
 
-use super::{
-    ConfigError,
-    fields::{Kind, unavailable},
-};
+use super::{ConfigError, fields::Kind};
 
 const KIND: Kind = Kind { config_type: "parsing", made_by: "ai.parsing_auto() or ai.parsing_none()" };
 
-/// Both take the column as text.
+/// A column of text is taken as it is by all of them. The parsers that pgai names are served by our
+/// own, as `Auto` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Parsing {
+    /// By what the document is.
     #[default]
     Auto,
+    /// The document is text.
     None,
+    Pymupdf,
+    Docling,
 }
 
 impl Parsing {
@@ -23,26 +25,33 @@ impl Parsing {
         match KIND.read(value)?.implementation {
             "auto" => Ok(Parsing::Auto),
             "none" => Ok(Parsing::None),
-            "pymupdf" | "docling" => {
-                Err(Parsing::unavailable(value["implementation"].as_str().unwrap_or_default()))
-            }
+            "pymupdf" => Ok(Parsing::Pymupdf),
+            "docling" => Ok(Parsing::Docling),
             other => Err(KIND.unknown(other)),
         }
     }
 
-    /// What `ai.parsing_pymupdf` and `ai.parsing_docling` answer; `parser` is the part after the underscore.
-    pub fn unavailable(parser: &str) -> ConfigError {
-        unavailable(
-            &format!("ai.parsing_{parser}"),
-            "Store the text of the documents in a column and use ai.parsing_auto() or ai.parsing_none().",
-        )
+    /// Looks at what the document is.
+    pub fn detects(self) -> bool {
+        self != Parsing::None
+    }
+
+    /// Is about documents: a column of text has none.
+    pub fn needs_document(self) -> bool {
+        matches!(self, Parsing::Pymupdf | Parsing::Docling)
+    }
+
+    fn implementation(self) -> &'static str {
+        match self {
+            Parsing::Auto => "auto",
+            Parsing::None => "none",
+            Parsing::Pymupdf => "pymupdf",
+            Parsing::Docling => "docling",
+        }
     }
 
     /// The JSON that the catalog stores.
     pub fn to_json(&self) -> Value {
-        match self {
-            Parsing::Auto => KIND.write("auto", []),
-            Parsing::None => KIND.write("none", []),
-        }
+        KIND.write(self.implementation(), [])
     }
 }

@@ -98,6 +98,15 @@ impl From<&Surroundings> for Timeouts {
     }
 }
 
+/// What a GET led to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Got {
+    Body(Vec<u8>),
+    /// The body has more bytes than it may.
+    TooLarge,
+    Redirect(String),
+}
+
 /// A client for one endpoint. Threads share it and its open connections.
 pub struct Client {
     agent: Agent,
@@ -168,6 +177,45 @@ impl Client {
             }
             avoid_pool = true;
         }
+    }
+
+    /// Gets `url`, which lies at this client's origin, within the same bounds as `post_json`. No
+    /// redirect is followed: where it leads is told instead.
+    pub(crate) fn get(&self, url: &str, cap: u64) -> Result<Got, HttpError> {
+        let deadline = Instant::now() + self.timeouts.request;
+        let mut avoid_pool = false;
+        loop {
+            let call = Call::begin(deadline, self.timeouts.connect, avoid_pool);
+            let error = match self.exchange_get(url, cap) {
+                Ok(result) => return result,
+                Err(error) => error,
+            };
+            let state = call.state();
+            if avoid_pool || state.fresh || state.received > 0 || !is_hang_up(&error) {
+                return Err(HttpError::Failed(self.explain(error, state)));
+            }
+            avoid_pool = true;
+        }
+    }
+
+    fn exchange_get(&self, url: &str, cap: u64) -> Result<Result<Got, HttpError>, Error> {
+        let response = self.agent.get(url).header("accept", "*/*").call()?;
+        let status = response.status();
+        if status.is_success() {
+            if response.body().content_length().is_some_and(|announced| announced > cap) {
+                return Ok(Ok(Got::TooLarge));
+            }
+            let mut bytes = Vec::new();
+            response.into_body().into_reader().take(cap.saturating_add(1)).read_to_end(&mut bytes)?;
+            return Ok(Ok(if bytes.len() as u64 > cap { Got::TooLarge } else { Got::Body(bytes) }));
+        }
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+        if status.is_redirection()
+            && let Some(location) = location
+        {
+            return Ok(Ok(Got::Redirect(location.to_owned())));
+        }
+        Ok(Err(HttpError::Refused(Box::new(self.read_refusal(response)))))
     }
 
     /// Ends every request in flight at once; they and all later ones fail. For the thread
