@@ -5,6 +5,7 @@
 
 mod call;
 mod connect;
+mod plain;
 mod refusal;
 
 use std::{
@@ -28,6 +29,7 @@ use self::{
 };
 use crate::{Surroundings, endpoint::Endpoint};
 
+pub use plain::{Answer, Request};
 pub(crate) use refusal::tidy;
 pub use refusal::{LONGEST_WAIT, Refusal};
 
