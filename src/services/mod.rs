@@ -12,6 +12,7 @@ pub mod embedding_status;
 pub mod estimate;
 pub mod indexing;
 pub mod ingest;
+pub mod object_store;
 pub mod operate;
 pub mod pacing;
 pub mod provider;
