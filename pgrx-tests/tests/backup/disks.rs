@@ -1,12 +1,13 @@
 //! Disks that are full or read-only, and the order in which a backup uses a good one.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, thread, time::Duration};
 
-use autovector_cluster_tests::{Settings, Sql, cluster::mounts_are_possible};
+use autovector_cluster_tests::{Settings, Sql, cluster::mounts_are_possible, process, wait_until};
 use tempfile::TempDir;
 
 use super::stage::{Stage, name};
 
+const SOON: Duration = Duration::from_secs(60);
 const CALL: &str = "select ai.backup_vector_tables(tables => '{one, two}', truncate_vector_tables => true)";
 
 /// A stage with two tables, whose backup directory is a file system of its own; None where this
@@ -137,4 +138,30 @@ fn rows_names_manifest_truncate_and_commit_come_in_this_order() {
         "sync directory",
     ];
     assert_eq!(recorded(&record), expected);
+}
+
+/// Fear: a disk that does not keep what was written to it is believed, and the table is emptied.
+#[test]
+fn what_the_disk_does_not_keep_is_noticed_before_anything_is_emptied() {
+    let mut stage = Stage::new();
+    stage.db.batch("create table docs (id int, embedding vector(2)); insert into docs values (1, '[1,2]')");
+    let mut session = stage.cluster.connect("postgres");
+    let pid: i32 = session.one("select pg_backend_pid()", &[]);
+    fs::write(stage.cluster.data_directory().join("autovector.failpoints"), "backup_copied=stop").expect("armed");
+    let running = thread::spawn(move || {
+        session.batch_execute("select ai.backup_vector_tables(tables => '{docs}', truncate_vector_tables => true)")
+    });
+    wait_until("the rows are written", SOON, || process::is_stopped(pid));
+    let file = stage.files().into_iter().find(|file| file.ends_with(".csv.tmp")).expect("a file");
+    let path = stage.folder().join(file);
+    let mut bytes = fs::read(&path).expect("the rows");
+    *bytes.last_mut().expect("not empty") ^= 1;
+    fs::write(&path, bytes).expect("spoiled");
+    process::signal(pid, libc::SIGCONT);
+    let error = running.join().expect("the session").expect_err("the file is not what was written");
+    let error = error.as_db_error().expect("an error of the server");
+    assert_eq!(error.code().code(), "58030", "{}", error.message());
+    assert!(error.message().contains("was just written"), "{}", error.message());
+    assert_eq!(stage.count("select count(*) from docs"), 1);
+    assert_eq!(stage.files(), Vec::<String>::new());
 }
