@@ -3,7 +3,7 @@
 //! condition, one after the other) and faults that a test asks for.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -46,6 +46,8 @@ pub enum Parts {
 #[derive(Default)]
 struct State {
     parts: Parts,
+    /// Keys that listings do not show yet.
+    unlisted: BTreeSet<String>,
     /// Unfinished uploads: id and key.
     uploads: BTreeMap<String, String>,
 }
@@ -112,6 +114,14 @@ impl Bucket {
     /// What happens to parts from now on.
     pub fn parts(&self, parts: Parts) {
         locked(&self.state).parts = parts;
+    }
+
+    /// Puts an object that listings do not show yet: what another client has put since they were made.
+    pub fn plant(&self, key: &str, text: &str) {
+        let path = self.file(key);
+        fs::create_dir_all(path.parent().expect("in the bucket")).expect("made");
+        fs::write(path, text).expect("written");
+        locked(&self.state).unlisted.insert(key.to_owned());
     }
 
     /// Parts that came in, whatever became of them.
@@ -185,7 +195,12 @@ impl S3 for Shop {
         &self,
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        self.files.list_objects_v2(request).await
+        let mut response = self.files.list_objects_v2(request).await?;
+        let state = locked(&self.state);
+        if let Some(objects) = &mut response.output.contents {
+            objects.retain(|o| o.key.as_ref().is_none_or(|key| !state.unlisted.contains(key)));
+        }
+        Ok(response)
     }
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {

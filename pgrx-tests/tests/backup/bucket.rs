@@ -217,6 +217,29 @@ fn servers_that_share_a_bucket_do_not_meet() {
     assert_eq!(bucket.unfinished(), Vec::<String>::new());
 }
 
+/// Fear: between the look and the put somebody else takes the name, and is overwritten.
+#[test]
+fn a_name_that_was_taken_since_it_was_looked_for_stays_with_its_owner() {
+    let bucket = Bucket::start();
+    let mut stage = stage(&bucket);
+    stage.db.batch("create table docs (id int, embedding vector(2)); insert into docs values (1, '[1,2]')");
+    let seconds: Vec<String> = stage.db.all(
+        "select to_char(now() at time zone 'UTC' + s * interval '1 second', 'YYYYMMDD_HH24MISS')
+           from generate_series(0, 60) s",
+        &[],
+    );
+    let key = |second: &str| format!("deep/down/vector_bak/manifest_{second}.json.tmp");
+    for second in &seconds {
+        bucket.plant(&key(second), "somebody else's");
+    }
+    let backup = name(&stage.backup("tables => '{docs}'"));
+    assert!(backup.ends_with("_2"), "{backup}");
+    for second in &seconds {
+        assert_eq!(fs::read_to_string(bucket.file(&key(second))).expect("there"), "somebody else's");
+    }
+    assert_eq!(stage.faults(&backup), Vec::<String>::new());
+}
+
 /// Fear: memory grows with what is sent or fetched.
 #[test]
 fn memory_stays_flat_on_the_way_to_a_bucket() {

@@ -125,6 +125,7 @@ fn rows_names_manifest_truncate_and_commit_come_in_this_order() {
         &format!("rename to manifest_{stamp}.json"),
         "sync directory",
         "backup_published",
+        "truncate",
         "backup_emptied",
         "backup_recorded",
     ];
@@ -147,9 +148,12 @@ fn what_the_disk_does_not_keep_is_noticed_before_anything_is_emptied() {
     stage.db.batch("create table docs (id int, embedding vector(2)); insert into docs values (1, '[1,2]')");
     let mut session = stage.cluster.connect("postgres");
     let pid: i32 = session.one("select pg_backend_pid()", &[]);
-    fs::write(stage.cluster.data_directory().join("autovector.failpoints"), "backup_copied=stop").expect("armed");
+    fs::write(stage.cluster.data_directory().join("autovector.failpoints"), "backup_copied=stop")
+        .expect("armed");
     let running = thread::spawn(move || {
-        session.batch_execute("select ai.backup_vector_tables(tables => '{docs}', truncate_vector_tables => true)")
+        session.batch_execute(
+            "select ai.backup_vector_tables(tables => '{docs}', truncate_vector_tables => true)",
+        )
     });
     wait_until("the rows are written", SOON, || process::is_stopped(pid));
     let file = stage.files().into_iter().find(|file| file.ends_with(".csv.tmp")).expect("a file");
