@@ -26,6 +26,8 @@ static DOCUMENT_ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CSt
 static DOCUMENT_MAX_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 static DOCUMENT_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(512);
 static DOCUMENT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+static S3_ENDPOINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static S3_REGION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// A copy of all settings at one moment.
 #[derive(Debug, Clone)]
@@ -46,6 +48,9 @@ pub struct Settings {
     pub local_model_directory: Option<PathBuf>,
     pub secrets_directory: Option<PathBuf>,
     pub backup_directory: Option<PathBuf>,
+    /// None is AWS.
+    pub s3_endpoint: Option<String>,
+    pub s3_region: String,
     /// Empty: the built-in list (the known providers and loopback).
     pub allowed_endpoints: Vec<String>,
     pub document_directory: Option<PathBuf>,
@@ -74,6 +79,8 @@ impl Settings {
             local_model_directory: text(&LOCAL_MODEL_DIRECTORY).map(PathBuf::from),
             secrets_directory: text(&SECRETS_DIRECTORY).map(PathBuf::from),
             backup_directory: text(&BACKUP_DIRECTORY).map(PathBuf::from),
+            s3_endpoint: text(&S3_ENDPOINT),
+            s3_region: text(&S3_REGION).unwrap_or_else(|| "us-east-1".to_owned()),
             allowed_endpoints: list(&ALLOWED_ENDPOINTS),
             document_directory: text(&DOCUMENT_DIRECTORY).map(PathBuf::from),
             document_endpoints: list(&DOCUMENT_ENDPOINTS),
@@ -273,7 +280,19 @@ pub fn init() {
     string(
         c"autovector.backup_directory",
         c"Sets the directory below which backups of vector tables are written and read.",
-        c"When empty there are no backups. The server must be able to write to it.",
+        c"A directory of the server, which must be able to write to it, or s3://bucket/prefix. When empty there are no backups.",
         &BACKUP_DIRECTORY,
+    );
+    string(
+        c"autovector.s3_endpoint",
+        c"Sets the scheme://host[:port] of the object store that s3:// addresses mean.",
+        c"When empty: AWS, in autovector.s3_region.",
+        &S3_ENDPOINT,
+    );
+    string(
+        c"autovector.s3_region",
+        c"Sets the region that requests to the object store are signed for.",
+        c"When empty: us-east-1.",
+        &S3_REGION,
     );
 }

@@ -5,6 +5,7 @@
 //! reaches the provider over HTTP. It never links the extension's code, so a test that
 //! passes says something about what is installed.
 
+pub mod bucket;
 pub mod check;
 pub mod cluster;
 pub mod paths;

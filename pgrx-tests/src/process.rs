@@ -71,6 +71,12 @@ pub fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// The effective user and group ids of this process.
+pub fn effective_ids() -> (u32, u32) {
+    // SAFETY: getegid(2) cannot fail and touches no memory.
+    (effective_user(), unsafe { libc::getegid() })
+}
+
 fn field_of_status(pid: i32, field: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix(field)).map(|rest| rest.trim().to_owned())

@@ -17,6 +17,7 @@ pub mod import;
 pub mod indexing;
 pub mod ingest;
 pub mod model_calls;
+pub mod object_store;
 pub mod operate;
 pub mod pacing;
 pub mod preview;

@@ -20,6 +20,7 @@ pub fn reach(place: &str) -> Result<()> {
 
     // A server process works in its data directory.
     const FILE: &str = "autovector.failpoints";
+    autovector_backup::journal::note(|| place.to_owned());
     let Ok(text) = std::fs::read_to_string(FILE) else { return Ok(()) };
     let Some((wanted, action)) = text.trim().split_once('=') else { return Ok(()) };
     // Whoever removes the file is the one: another process may be at the same place.

@@ -30,6 +30,22 @@ pub fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     }
 }
 
+/// A thread with all signals blocked, which nobody waits for.
+pub fn quiet_thread(work: Box<dyn FnOnce() + Send>) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("autovector request".to_owned());
+    with_signals_blocked(|| thread.spawn(work)).map(drop)
+}
+
+/// True where the statement, or the session, is to end as soon as it looks. For other threads than
+/// the main one, which looks itself.
+pub fn is_to_end() -> bool {
+    // SAFETY: plain reads of flags that signal handlers set; an old value is only a later look.
+    unsafe {
+        std::ptr::read_volatile(&raw const pg_sys::QueryCancelPending) != 0
+            || std::ptr::read_volatile(&raw const pg_sys::ProcDiePending) != 0
+    }
+}
+
 /// Sleeps for a moment without looking for cancels: for cleaning up after one.
 pub fn doze(time: Duration) {
     // SAFETY: no descriptors are given; an interrupted call only makes the sleep shorter.

@@ -20,8 +20,14 @@ use crate::process;
 use crate::setup::{self, Toolbox};
 
 /// Packages whose tests need no server.
-const SERVERLESS: &[&str] =
-    &["autovector-domain", "autovector-providers", "autovector-backup", "autovector-remote", "xtask"];
+const SERVERLESS: &[&str] = &[
+    "autovector-domain",
+    "autovector-providers",
+    "autovector-backup",
+    "autovector-object-store",
+    "autovector-remote",
+    "xtask",
+];
 
 /// The package of the tests on real clusters.
 pub const CLUSTER_TESTS: &str = "autovector-cluster-tests";

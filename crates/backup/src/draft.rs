@@ -1,6 +1,6 @@
 //! A backup that is being made. Its name is reserved by the manifest's temporary file, which is
-//! locked as long as the process lives; when the draft is dropped before it was published,
-//! nothing of it stays.
+//! locked as long as the process lives (in a bucket by an object that names the process); when the
+//! draft is dropped before it was published, nothing of it stays.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,7 +8,9 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::folder::Folder;
+use crate::disk::Disk;
+use crate::ends::Output;
+use crate::folder::{Folder, Place};
 use crate::journal;
 use crate::manifest::Manifest;
 use crate::names;
@@ -20,17 +22,33 @@ const MOST_IN_A_SECOND: u32 = 9999;
 pub struct Draft {
     folder: Folder,
     stamp: String,
-    /// Kept open for its lock.
-    manifest: File,
+    reservation: Reservation,
     published: bool,
+}
+
+/// What keeps the name from others.
+enum Reservation {
+    /// The manifest's temporary file, kept open for its lock.
+    Locked(File),
+    /// The object that says whose it is.
+    Object(Vec<u8>),
 }
 
 impl Draft {
     /// Reserves a name for a backup that begins `seconds` after 1970, and removes what dead ones
     /// left behind.
     pub fn reserve(folder: &Folder, seconds: u64) -> Result<Draft> {
-        let _guard = folder.lock()?;
-        folder.sweep()?;
+        let _guard = match &folder.place {
+            Place::Disk(disk) => {
+                let guard = disk.lock()?;
+                disk.sweep()?;
+                Some(guard)
+            }
+            Place::Bucket(bucket) => {
+                bucket.sweep(seconds)?;
+                None
+            }
+        };
         let files = folder.files()?;
         let first = names::stamp(seconds);
         for number in 1..=MOST_IN_A_SECOND {
@@ -38,10 +56,14 @@ impl Draft {
             if files.iter().any(|file| names::stamp_of(file) == Some(&stamp)) {
                 continue;
             }
-            let manifest = folder.create(&format!("{}{}", names::manifest(&stamp), names::TEMPORARY))?;
-            flock(manifest.as_fd(), FlockOperation::NonBlockingLockExclusive)
-                .map_err(Error::io(format!("lock the manifest of backup {stamp}")))?;
-            return Ok(Draft { folder: folder.clone(), stamp, manifest, published: false });
+            let reservation = match &folder.place {
+                Place::Disk(disk) => Reservation::Locked(reserve_file(disk, &stamp)?),
+                Place::Bucket(bucket) => match bucket.reserve(&stamp, seconds)? {
+                    Some(words) => Reservation::Object(words),
+                    None => continue,
+                },
+            };
+            return Ok(Draft { folder: folder.clone(), stamp, reservation, published: false });
         }
         Err(Error::Name(format!("there are too many backups of the second {first}")))
     }
@@ -54,54 +76,112 @@ impl Draft {
         &self.folder
     }
 
-    /// Writes the manifest, still without its name, and gives the files theirs; durable when it
-    /// returns. The files must have been synced.
+    /// Makes all but the manifest final; durable when it returns. The files must have been
+    /// synced.
     pub fn name_files(&mut self, manifest: &Manifest) -> Result<()> {
-        let temporary = format!("{}{}", names::manifest(&self.stamp), names::TEMPORARY);
-        self.manifest
-            .write_all(&manifest.seal())
-            .and_then(|()| {
+        match (&self.folder.place, &mut self.reservation) {
+            (Place::Disk(disk), Reservation::Locked(file)) => {
+                let temporary = format!("{}{}", names::manifest(&self.stamp), names::TEMPORARY);
+                file.write_all(&manifest.seal())
+                    .and_then(|()| file.sync_all())
+                    .map_err(Error::io(format!("write file {}", disk.shown(&temporary))))?;
                 journal::note(|| "sync manifest".to_owned());
-                self.manifest.sync_all()
-            })
-            .map_err(Error::io(format!("write file {}", self.folder.shown(&temporary))))?;
-        for file in manifest.files() {
-            self.folder.rename(&format!("{}{}", file.name, names::TEMPORARY), &file.name)?;
+                for file in manifest.files() {
+                    disk.rename(&format!("{}{}", file.name, names::TEMPORARY), &file.name)?;
+                }
+                disk.sync()
+            }
+            (Place::Bucket(bucket), Reservation::Object(words)) => bucket.still_reserved(&self.stamp, words),
+            _ => unreachable!("a reservation is of its folder's kind"),
         }
-        self.folder.sync()
     }
 
     /// Gives the manifest its name: from here on the backup exists.
-    pub fn publish(mut self) -> Result<()> {
-        let temporary = format!("{}{}", names::manifest(&self.stamp), names::TEMPORARY);
-        self.folder.rename(&temporary, &names::manifest(&self.stamp))?;
-        self.published = true;
-        self.folder.sync()
+    pub fn publish(mut self, manifest: &Manifest) -> Result<()> {
+        let name = names::manifest(&self.stamp);
+        match &self.folder.place {
+            Place::Disk(disk) => {
+                disk.rename(&format!("{name}{}", names::TEMPORARY), &name)?;
+                self.published = true;
+                disk.sync()
+            }
+            Place::Bucket(bucket) => {
+                if !bucket.put_new(&name, manifest.seal())? {
+                    return Err(Error::Damaged(format!(
+                        "somebody else wrote the manifest of {}",
+                        self.stamp
+                    )));
+                }
+                self.published = true;
+                // What cannot be removed now is swept by the next backup.
+                let _ = bucket.release(&self.stamp);
+                Ok(())
+            }
+        }
     }
+}
+
+fn reserve_file(disk: &Disk, stamp: &str) -> Result<File> {
+    let manifest = disk.create(&format!("{}{}", names::manifest(stamp), names::TEMPORARY))?;
+    flock(manifest.as_fd(), FlockOperation::NonBlockingLockExclusive)
+        .map_err(Error::io(format!("lock the manifest of backup {stamp}")))?;
+    Ok(manifest)
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.published {
             // What cannot be removed now is swept by the next backup.
-            let _ = self.folder.remove_all_of(&self.stamp);
+            let _ = match &self.folder.place {
+                Place::Disk(disk) => disk.remove_all_of(&self.stamp),
+                Place::Bucket(bucket) => bucket.give_up(&self.stamp),
+            };
         }
     }
 }
 
-/// Makes a data file of the backup with `stamp`, under its temporary name. With `claim` it is
-/// None where another process has made it already.
-pub fn create(folder: &Folder, file: &str, claim: bool) -> Result<Option<File>> {
-    match folder.create(&format!("{file}{}", names::TEMPORARY)) {
-        Ok(file) => Ok(Some(file)),
-        Err(Error::Io { kind: std::io::ErrorKind::AlreadyExists, .. }) if claim => Ok(None),
-        Err(error) => Err(error),
+/// Makes a data file of the backup that is being made. None where another process has made it
+/// already.
+pub fn create(folder: &Folder, file: &str) -> Result<Option<Output>> {
+    match &folder.place {
+        Place::Disk(disk) => match disk.create(&format!("{file}{}", names::TEMPORARY)) {
+            Ok(file) => Ok(Some(Output::File(file))),
+            Err(Error::Io { kind: std::io::ErrorKind::AlreadyExists, .. }) => Ok(None),
+            Err(error) => Err(error),
+        },
+        Place::Bucket(bucket) => bucket.create(file),
     }
 }
 
-/// Removes a temporary file of an unfinished backup.
+/// Leaves a word for the other processes that make the backup. It goes with the backup's end.
+pub fn note(folder: &Folder, file: &str, bytes: &[u8]) -> Result<()> {
+    let file = format!("{file}{}", names::TEMPORARY);
+    match &folder.place {
+        Place::Disk(disk) => disk
+            .create(&file)?
+            .write_all(bytes)
+            .map_err(Error::io(format!("write file {}", disk.shown(&file)))),
+        Place::Bucket(bucket) => {
+            if bucket.put_new(&file, bytes.to_vec())? {
+                return Ok(());
+            }
+            Err(Error::Damaged(format!("{} is there already", bucket.shown(&file))))
+        }
+    }
+}
+
+/// Reads what was left by `note`.
+pub fn read_note(folder: &Folder, file: &str) -> Result<Vec<u8>> {
+    folder.read(&format!("{file}{}", names::TEMPORARY))
+}
+
+/// Removes a note.
 pub fn discard(folder: &Folder, file: &str) -> Result<()> {
-    folder.remove(&format!("{file}{}", names::TEMPORARY))
+    match &folder.place {
+        Place::Disk(disk) => disk.remove(&format!("{file}{}", names::TEMPORARY)),
+        // With the reservation, all at once.
+        Place::Bucket(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -120,11 +200,18 @@ mod tests {
         Root::open(path).unwrap().folder(None, true).unwrap()
     }
 
+    fn disk(folder: &Folder) -> &Disk {
+        match &folder.place {
+            Place::Disk(disk) => disk,
+            Place::Bucket(_) => panic!("a directory"),
+        }
+    }
+
     /// Makes a draft with one file, and the manifest for it.
     fn drafted(folder: &Folder) -> (Draft, Manifest) {
         let draft = Draft::reserve(folder, SECOND).unwrap();
         let name = format!("docs_{}.csv", draft.stamp());
-        let file = create(folder, &name, false).unwrap().unwrap();
+        let file = create(folder, &name).unwrap().unwrap();
         let text: &[u8] = b"id\n\"1\"\n\"2\"\n";
         let written = stream::write(text, file, Compression::None).unwrap();
         let file = DataFile { name, bytes: written.bytes, sha256: written.sha256, rows: 2 };
@@ -134,7 +221,7 @@ mod tests {
 
     fn publish(mut draft: Draft, manifest: &Manifest) {
         draft.name_files(manifest).unwrap();
-        draft.publish().unwrap();
+        draft.publish(manifest).unwrap();
     }
 
     /// Ends a draft as a crash does: its files stay, its lock goes.
@@ -177,9 +264,9 @@ mod tests {
         for stamp in &stamps {
             assert_eq!(verdict(&folder, stamp), [], "{stamp}");
         }
-        folder.delete(&stamps[1]).unwrap();
+        folder.delete(&stamps[1], SECOND).unwrap();
         assert_eq!(folder.stamps().unwrap(), [stamps[0].clone(), stamps[2].clone()]);
-        assert!(matches!(folder.delete(&stamps[1]), Err(Error::Missing(_))));
+        assert!(matches!(folder.delete(&stamps[1], SECOND), Err(Error::Missing(_))));
     }
 
     /// Fear: what a crash left behind looks like a backup, stays for ever, or is swept away while
@@ -195,7 +282,7 @@ mod tests {
         let (draft, manifest) = drafted(&folder);
         assert_eq!(draft.stamp(), "20260102_030405", "the name is free again");
         // After some files have their names.
-        folder
+        disk(&folder)
             .rename(&format!("{}.tmp", manifest.files().next().unwrap().name), "docs_20260102_030405.csv")
             .unwrap();
         crash(draft);
@@ -210,7 +297,7 @@ mod tests {
         assert_eq!(verdict(&folder, "20260102_030405_2"), []);
         // In the middle of a deletion.
         let manifest = names::manifest("20260102_030405_2");
-        folder.rename(&manifest, &format!("{manifest}.tmp")).unwrap();
+        disk(&folder).rename(&manifest, &format!("{manifest}.tmp")).unwrap();
         drop(Draft::reserve(&folder, SECOND).unwrap());
         assert_eq!(folder.files().unwrap(), ["notes.tmp"]);
     }
@@ -233,7 +320,7 @@ mod tests {
             "sync directory",
         ];
         assert_eq!(journal::take(), steps);
-        folder.delete("20260102_030405").unwrap();
+        folder.delete("20260102_030405", SECOND).unwrap();
         let steps = [
             "rename to manifest_20260102_030405.json.tmp",
             "sync directory",
@@ -248,7 +335,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_an_error() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let error = stream::write(&[7_u8; 100][..], full, Compression::None).unwrap_err();
+        let error = stream::write(&[7_u8; 100][..], Output::File(full), Compression::None).unwrap_err();
         assert!(matches!(error, Error::Io { code: Some(28), .. }), "{error:?}");
     }
 }

@@ -1,17 +1,16 @@
-//! Directories, held open and never named again: what is opened below them is opened relative to
-//! the descriptor and follows no symbolic link, so nobody can lead a backup elsewhere while it
-//! runs. Files are 0600, directories 0700.
+//! Where backups lie: a directory of the server, or a prefix of a bucket. What both have in
+//! common is here; what each does in its own way is in `disk` and `bucket`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rustix::fs::{self as unix, AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
-use rustix::io::Errno;
+use autovector_object_store::Store;
 
-use crate::journal;
+use crate::bucket::{self, Bucket, Owner};
+use crate::disk::{Base, Disk};
+use crate::ends::Input;
 use crate::manifest::Manifest;
 use crate::names::{self, BackupName};
 use crate::{Error, Result};
@@ -19,163 +18,107 @@ use crate::{Error, Result};
 /// A manifest that is larger is none.
 const LARGEST_MANIFEST: u64 = 256 * 1024 * 1024;
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-
-/// The directory below which all backups lie.
+/// That below which all backups lie.
 #[derive(Debug)]
-pub struct Root {
-    fd: OwnedFd,
-    path: PathBuf,
+pub struct Root(Above);
+
+#[derive(Debug)]
+enum Above {
+    Disk(Base),
+    Bucket { store: Store, prefix: String, owner: Owner },
 }
 
-/// One `vector_bak` directory: the one of a task, or the one of calls without.
+/// One `vector_bak`: the one of a task, or the one of calls without.
 #[derive(Debug, Clone)]
 pub struct Folder {
-    fd: Arc<OwnedFd>,
+    pub(crate) place: Place,
     path: PathBuf,
     task: Option<String>,
 }
 
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    Disk(Disk),
+    Bucket(Bucket),
+}
+
 impl Root {
-    /// Opens the backup directory. Links in its path are its owner's business.
+    /// Opens a backup directory. Links in its path are its owner's business.
     pub fn open(path: &Path) -> Result<Root> {
-        let fd = unix::open(path, DIRECTORY, Mode::empty()).map_err(|error| match error {
-            Errno::NOENT => Error::Missing(format!("backup directory \"{}\" does not exist", path.display())),
-            error => Error::io(format!("open directory \"{}\"", path.display()))(error),
-        })?;
-        Ok(Root { fd, path: path.to_owned() })
+        Ok(Root(Above::Disk(Base::open(path)?)))
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The objects of a bucket whose keys begin with `prefix`.
+    pub fn bucket(store: Store, prefix: &str, owner: Owner) -> Root {
+        Root(Above::Bucket { store, prefix: prefix.to_owned(), owner })
     }
 
-    /// The directory of `task`'s backups, or the one for calls without a task. A task's own
-    /// directory must be there; `vector_bak` in it is made where `create` says so.
+    /// The folder of `task`'s backups, or the one for calls without a task. A task's own
+    /// directory must be there; `vector_bak` in it is made where `create` says so. In a bucket
+    /// there are no directories.
     pub fn folder(&self, task: Option<&str>, create: bool) -> Result<Folder> {
-        let (above, path) = match task {
-            None => (None, self.path.clone()),
-            Some(task) => {
-                names::check_task(task)?;
-                let path = self.path.join(task);
-                (Some(open_directory(&self.fd, task, &path)?), path)
+        let place = match &self.0 {
+            Above::Disk(base) => Place::Disk(base.folder(task, create)?),
+            Above::Bucket { store, prefix, owner } => {
+                if let Some(task) = task {
+                    names::check_task(task)?;
+                }
+                Place::Bucket(Bucket::new(store.clone(), bucket::below(prefix, task), owner.clone()))
             }
         };
-        let above = above.as_ref().unwrap_or(&self.fd);
-        let path = path.join(names::FOLDER);
-        if create {
-            match unix::mkdirat(above, names::FOLDER, Mode::RWXU) {
-                Ok(()) => unix::fsync(above)
-                    .map_err(Error::io(format!("fsync directory of \"{}\"", path.display())))?,
-                Err(Errno::EXIST) => {}
-                Err(error) => {
-                    return Err(Error::io(format!("create directory \"{}\"", path.display()))(error));
-                }
-            }
-        }
-        let fd = open_directory(above, names::FOLDER, &path)?;
-        Ok(Folder { fd: Arc::new(fd), path, task: task.map(str::to_owned) })
+        Ok(Folder::new(place, task.map(str::to_owned)))
     }
 
-    /// Opens a file somewhere below for reading, by a relative path whose parts are plain names. No
-    /// part may be a symbolic link, and the file is a regular one.
+    /// Opens a file somewhere below a directory for reading, by a relative path whose parts are plain
+    /// names. No part may be a symbolic link, and the file is a regular one.
     pub fn open_file(&self, path: &str) -> Result<File> {
-        let shown = self.path.join(path);
-        let mut parts: Vec<&str> = path.split('/').collect();
-        let plain = |part: &&str| !part.is_empty() && *part != "." && *part != ".." && !part.contains('\0');
-        if !parts.iter().all(|part| plain(&part)) {
-            return Err(Error::Missing(format!("\"{}\" is not a path below the directory", shown.display())));
+        match &self.0 {
+            Above::Disk(base) => base.open_file(path),
+            Above::Bucket { .. } => Err(Error::Missing(format!("\"{path}\" is no file of a directory"))),
         }
-        let file = parts.pop().unwrap_or_default();
-        let mut above: Option<OwnedFd> = None;
-        for part in parts {
-            above = Some(open_directory(above.as_ref().unwrap_or(&self.fd), part, &shown)?);
-        }
-        open_regular(above.as_ref().unwrap_or(&self.fd), file, || format!("\"{}\"", shown.display()))
     }
 
     /// Every folder there is: the one of calls without a task, and those of tasks.
     pub fn folders(&self) -> Result<Vec<Folder>> {
-        let mut tasks: Vec<Option<String>> = vec![None];
-        for (name, kind) in entries(&self.fd, &self.path)? {
-            if matches!(kind, FileType::Directory | FileType::Unknown) && names::check_task(&name).is_ok() {
-                tasks.push(Some(name));
+        match &self.0 {
+            Above::Disk(base) => {
+                let found = base.folders()?.into_iter();
+                Ok(found.map(|(task, disk)| Folder::new(Place::Disk(disk), task)).collect())
+            }
+            Above::Bucket { store, prefix, .. } => {
+                let above = bucket::below(prefix, None);
+                let above = above.strip_suffix(&format!("{}/", names::FOLDER)).unwrap_or_default();
+                let found = store.directories(above).map_err(Error::store("list the bucket"))?;
+                let tasks =
+                    found.iter().filter(|name| *name != names::FOLDER && names::check_task(name).is_ok());
+                std::iter::once(None)
+                    .chain(tasks.map(|task| Some(task.as_str())))
+                    .map(|task| self.folder(task, false))
+                    .collect()
             }
         }
-        tasks.sort();
-        let mut folders = Vec::new();
-        for task in tasks {
-            match self.folder(task.as_deref(), false) {
-                Ok(folder) => folders.push(folder),
-                // Not a task's, or not ours to read.
-                Err(Error::Missing(_)) => {}
-                Err(Error::Io { kind: std::io::ErrorKind::PermissionDenied, .. }) if task.is_some() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(folders)
-    }
-}
-
-fn open_directory(above: &OwnedFd, name: &str, path: &Path) -> Result<OwnedFd> {
-    unix::openat(above, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).map_err(|error| match error {
-        Errno::NOENT => Error::Missing(format!("directory \"{}\" does not exist", path.display())),
-        Errno::LOOP | Errno::NOTDIR => {
-            Error::Missing(format!("\"{}\" is not a directory, or a symbolic link", path.display()))
-        }
-        error => Error::io(format!("open directory \"{}\"", path.display()))(error),
-    })
-}
-
-/// Opens a regular file; a pipe or a device is not waited for. `shown` is for messages.
-fn open_regular(above: &OwnedFd, file: &str, shown: impl Fn() -> String) -> Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = unix::openat(above, file, flags, Mode::empty()).map_err(|error| match error {
-        Errno::NOENT => Error::Missing(format!("file {} does not exist", shown())),
-        error => Error::io(format!("open file {}", shown()))(error),
-    })?;
-    let kind = FileType::from_raw_mode(
-        unix::fstat(&fd).map_err(Error::io(format!("look at file {}", shown())))?.st_mode,
-    );
-    if kind != FileType::RegularFile {
-        return Err(Error::Damaged(format!("{} is not a regular file", shown())));
-    }
-    Ok(File::from(fd))
-}
-
-fn entries(fd: &OwnedFd, path: &Path) -> Result<Vec<(String, FileType)>> {
-    let what = || format!("read directory \"{}\"", path.display());
-    let mut found = Vec::new();
-    for entry in unix::Dir::read_from(fd).map_err(Error::io(what()))? {
-        let entry = entry.map_err(Error::io(what()))?;
-        if let Ok(name) = entry.file_name().to_str()
-            && name != "."
-            && name != ".."
-        {
-            found.push((name.to_owned(), entry.file_type()));
-        }
-    }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(found)
-}
-
-/// A held lock on the directory; given back when dropped.
-pub(crate) struct Guard<'a>(&'a Folder);
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        // Closing the descriptor would give it back too.
-        let _ = unix::flock(&*self.0.fd, FlockOperation::Unlock);
     }
 }
 
 impl Folder {
+    fn new(place: Place, task: Option<String>) -> Folder {
+        let path = match &place {
+            Place::Disk(disk) => disk.path().to_owned(),
+            Place::Bucket(bucket) => bucket.path(),
+        };
+        Folder { place, path, task }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     pub fn task(&self) -> Option<&str> {
         self.task.as_deref()
+    }
+
+    pub(crate) fn is_bucket(&self) -> bool {
+        matches!(self.place, Place::Bucket(_))
     }
 
     /// The name of the backup with `stamp` in this folder.
@@ -185,12 +128,30 @@ impl Folder {
 
     /// For error messages.
     pub(crate) fn shown(&self, file: &str) -> String {
-        format!("\"{}\"", self.path.join(file).display())
+        match &self.place {
+            Place::Disk(disk) => disk.shown(file),
+            Place::Bucket(bucket) => bucket.shown(file),
+        }
     }
 
     /// Names of what is in it, sorted.
     pub fn files(&self) -> Result<Vec<String>> {
-        Ok(entries(&self.fd, &self.path)?.into_iter().map(|(name, _)| name).collect())
+        match &self.place {
+            Place::Disk(disk) => disk.files(),
+            Place::Bucket(bucket) => Ok(bucket.sizes()?.into_keys().collect()),
+        }
+    }
+
+    /// Names and sizes of the regular files in it.
+    pub fn sizes(&self) -> Result<BTreeMap<String, u64>> {
+        match &self.place {
+            Place::Disk(disk) => {
+                let size = |name: &String| Some(disk.open(name).ok()?.metadata().ok()?.len());
+                let files = disk.files()?.into_iter();
+                Ok(files.filter_map(|name| size(&name).map(|size| (name, size))).collect())
+            }
+            Place::Bucket(bucket) => bucket.sizes(),
+        }
     }
 
     /// The stamps of complete-looking backups, oldest first.
@@ -199,153 +160,72 @@ impl Folder {
         Ok(files.iter().filter_map(|file| names::stamp_of_manifest(file)).map(str::to_owned).collect())
     }
 
-    /// Opens a file of this folder for reading.
-    pub fn open(&self, file: &str) -> Result<File> {
-        open_regular(&self.fd, file, || self.shown(file))
-    }
-
-    /// Makes a file that was not there.
-    pub(crate) fn create(&self, file: &str) -> Result<File> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = unix::openat(&*self.fd, file, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(Error::io(format!("create file {}", self.shown(file))))?;
-        Ok(File::from(fd))
-    }
-
     pub fn exists(&self, file: &str) -> Result<bool> {
-        match unix::statat(&*self.fd, file, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(error) => Err(Error::io(format!("look at file {}", self.shown(file)))(error)),
+        match &self.place {
+            Place::Disk(disk) => disk.exists(file),
+            Place::Bucket(bucket) => bucket.exists(file),
         }
     }
 
-    /// Renames; never over a file that is there.
-    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let what = || format!("rename file {} to \"{to}\"", self.shown(from));
-        journal::note(|| format!("rename to {to}"));
-        match unix::renameat_with(&*self.fd, from, &*self.fd, to, RenameFlags::NOREPLACE) {
-            Ok(()) => Ok(()),
-            // Network file systems may not know the flag; the stamp is reserved anyway.
-            Err(Errno::INVAL | Errno::NOSYS) if !self.exists(to)? => {
-                unix::renameat(&*self.fd, from, &*self.fd, to).map_err(Error::io(what()))
-            }
-            Err(error) => Err(Error::io(what())(error)),
+    /// Opens a file of this folder for reading.
+    pub fn open(&self, file: &str) -> Result<Input> {
+        match &self.place {
+            Place::Disk(disk) => Ok(Input::File(disk.open(file)?)),
+            Place::Bucket(bucket) => bucket.open(file),
         }
     }
 
-    /// Removes a file; one that is gone already is no error.
-    pub(crate) fn remove(&self, file: &str) -> Result<()> {
-        journal::note(|| format!("remove {file}"));
-        match unix::unlinkat(&*self.fd, file, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(Error::io(format!("remove file {}", self.shown(file)))(error)),
+    /// Opens a data file of a backup that was not published yet.
+    pub fn open_unpublished(&self, file: &str) -> Result<Input> {
+        match &self.place {
+            Place::Disk(disk) => Ok(Input::File(disk.open(&format!("{file}{}", names::TEMPORARY))?)),
+            Place::Bucket(bucket) => bucket.open(file),
         }
     }
 
-    /// Makes names durable: those that were made, changed or removed before.
-    pub(crate) fn sync(&self) -> Result<()> {
-        journal::note(|| "sync directory".to_owned());
-        unix::fsync(&*self.fd).map_err(Error::io(format!("fsync directory \"{}\"", self.path.display())))
-    }
-
-    /// Keeps other backups from reserving names or sweeping meanwhile.
-    pub(crate) fn lock(&self) -> Result<Guard<'_>> {
-        unix::flock(&*self.fd, FlockOperation::LockExclusive)
-            .map_err(Error::io(format!("lock directory \"{}\"", self.path.display())))?;
-        Ok(Guard(self))
-    }
-
-    /// Adds a line to the log of backups.
+    /// Adds a line to the log of backups. Objects cannot be added to: a bucket has none.
     pub fn log(&self, line: &str) -> Result<()> {
-        let what = || format!("append to file {}", self.shown(names::LOG));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd =
-            unix::openat(&*self.fd, names::LOG, flags, Mode::RUSR | Mode::WUSR).map_err(Error::io(what()))?;
-        File::from(fd).write_all(format!("{line}\n").as_bytes()).map_err(Error::io(what()))
+        match &self.place {
+            Place::Disk(disk) => disk.log(line),
+            Place::Bucket(_) => Ok(()),
+        }
     }
 
     /// Reads the manifest of `stamp`; checks that it vouches for itself and for this name.
     pub fn manifest(&self, stamp: &str) -> Result<Manifest> {
         let name = names::manifest(stamp);
-        let file = self.open(&name).map_err(|error| match error {
+        let bytes = self.read(&name).map_err(|error| match error {
             Error::Missing(_) => Error::Missing(format!("backup \"{}\" does not exist", self.name(stamp))),
             error => error,
         })?;
-        let manifest = Manifest::open(&read_whole(file, || self.shown(&name))?)?;
+        let manifest = Manifest::open(&bytes)?;
         if BackupName::parse(&manifest.backup).is_ok_and(|found| found.stamp == stamp) {
             return Ok(manifest);
         }
         Err(Error::Damaged(format!("the manifest is that of backup \"{}\"", manifest.backup)))
     }
 
+    /// A small file, whole.
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>> {
+        match &self.place {
+            Place::Disk(disk) => {
+                let mut bytes = Vec::new();
+                disk.open(name)?
+                    .take(LARGEST_MANIFEST)
+                    .read_to_end(&mut bytes)
+                    .map_err(Error::io(format!("read file {}", self.shown(name))))?;
+                Ok(bytes)
+            }
+            Place::Bucket(bucket) => bucket.read(name, LARGEST_MANIFEST),
+        }
+    }
+
     /// Deletes a backup: from the first step on it does not exist any more, and what a crash
-    /// leaves is swept by the next one.
-    pub fn delete(&self, stamp: &str) -> Result<()> {
-        let _guard = self.lock()?;
-        let manifest = names::manifest(stamp);
-        let trash = format!("{manifest}{}", names::TEMPORARY);
-        self.rename(&manifest, &trash).map_err(|error| match error {
-            Error::Io { kind: std::io::ErrorKind::NotFound, .. } => {
-                Error::Missing(format!("backup \"{}\" does not exist", self.name(stamp)))
-            }
-            error => error,
-        })?;
-        self.sync()?;
-        self.remove_all_of(stamp)?;
-        self.sync()
-    }
-
-    /// Removes what belongs to `stamp`, the manifest last.
-    pub(crate) fn remove_all_of(&self, stamp: &str) -> Result<()> {
-        let files = self.files()?;
-        let (manifests, data): (Vec<&String>, Vec<&String>) = files
-            .iter()
-            .filter(|file| names::stamp_of(file) == Some(stamp))
-            .partition(|file| file.starts_with(&names::manifest(stamp)));
-        for file in data.into_iter().chain(manifests) {
-            self.remove(file)?;
+    /// leaves is swept by the next one. `now` is in seconds since 1970.
+    pub fn delete(&self, stamp: &str, now: u64) -> Result<()> {
+        match &self.place {
+            Place::Disk(disk) => disk.delete(stamp),
+            Place::Bucket(bucket) => bucket.delete(stamp, now),
         }
-        Ok(())
     }
-
-    /// Removes what backups left behind that are no longer running. Returns how many there were.
-    pub(crate) fn sweep(&self) -> Result<usize> {
-        let files = self.files()?;
-        let mut stamps: Vec<&str> = files
-            .iter()
-            .filter(|file| file.ends_with(names::TEMPORARY))
-            .filter_map(|file| names::stamp_of(file))
-            .collect();
-        stamps.dedup();
-        let mut swept = 0;
-        for stamp in stamps {
-            if files.contains(&names::manifest(stamp)) {
-                continue;
-            }
-            let manifest = format!("{}{}", names::manifest(stamp), names::TEMPORARY);
-            if files.contains(&manifest) {
-                let file = match self.open(&manifest) {
-                    Ok(file) => file,
-                    // Published since the list was read.
-                    Err(Error::Missing(_)) => continue,
-                    Err(error) => return Err(error),
-                };
-                if unix::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_err() {
-                    continue;
-                }
-            }
-            self.remove_all_of(stamp)?;
-            swept += 1;
-        }
-        Ok(swept)
-    }
-}
-
-fn read_whole(file: File, shown: impl Fn() -> String) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(LARGEST_MANIFEST)
-        .read_to_end(&mut bytes)
-        .map_err(Error::io(format!("read file {}", shown())))?;
-    Ok(bytes)
 }

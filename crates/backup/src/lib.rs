@@ -5,12 +5,15 @@
 //! A backup exists when its manifest has its final name and its own hash is right. Everything
 //! that is being written has a name that ends in `.tmp`.
 
+pub mod bucket;
 pub mod convert;
 pub mod count;
+mod disk;
 pub mod draft;
+pub mod ends;
 mod error;
 pub mod folder;
-mod journal;
+pub mod journal;
 pub mod manifest;
 pub mod names;
 pub mod stream;

@@ -1,14 +1,13 @@
 //! Streams into files and out of them, hashed on the way. Both ends run on threads of their
 //! caller's and know nothing but bytes.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::mpsc::SyncSender;
 
-use rustix::io::retry_on_intr;
 use sha2::{Digest, Sha256};
 
 use crate::convert::Converter;
+use crate::ends::{Input, Output};
 use crate::journal;
 use crate::manifest::hex;
 use crate::names::Compression;
@@ -29,9 +28,9 @@ pub struct Written {
     pub sha256: String,
 }
 
-/// Copies `input` to its end into `file`, durably.
-pub fn write(input: impl Read, file: File, compression: Compression) -> Result<Written> {
-    let mut sink = Sink { file, hash: Sha256::new(), bytes: 0, flushed: 0 };
+/// Copies `input` to its end into `output`, durably.
+pub fn write(input: impl Read, output: Output, compression: Compression) -> Result<Written> {
+    let mut sink = Sink { output, hash: Sha256::new(), bytes: 0, flushed: 0 };
     let copied = match compression {
         Compression::None => copy(input, &mut sink),
         Compression::Zstd => zstd::stream::write::Encoder::new(&mut sink, LEVEL).and_then(|mut encoder| {
@@ -40,9 +39,10 @@ pub fn write(input: impl Read, file: File, compression: Compression) -> Result<W
             encoder.finish().map(drop)
         }),
     };
+    let Sink { output, hash, bytes, .. } = sink;
+    copied.and_then(|()| output.finish()).map_err(Error::io("write a backup file"))?;
     journal::note(|| "sync file".to_owned());
-    copied.and_then(|()| sink.file.sync_all()).map_err(Error::io("write a backup file"))?;
-    Ok(Written { bytes: sink.bytes, sha256: hex(&sink.hash.finalize()) })
+    Ok(Written { bytes, sha256: hex(&hash.finalize()) })
 }
 
 fn copy(mut input: impl Read, output: &mut impl Write) -> io::Result<()> {
@@ -66,7 +66,7 @@ fn copy(mut input: impl Read, output: &mut impl Write) -> io::Result<()> {
 }
 
 struct Sink {
-    file: File,
+    output: Output,
     hash: Sha256,
     bytes: u64,
     flushed: u64,
@@ -74,12 +74,12 @@ struct Sink {
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all(bytes)?;
+        self.output.write_all(bytes)?;
         self.hash.update(bytes);
         self.bytes += bytes.len() as u64;
         if self.bytes - self.flushed >= FLUSH_EVERY {
             self.flushed = self.bytes;
-            retry_on_intr(|| rustix::fs::fdatasync(&self.file))?;
+            self.output.begin_sync()?;
         }
         Ok(bytes.len())
     }
@@ -96,13 +96,13 @@ pub struct Source {
 }
 
 struct Hashed {
-    file: File,
+    input: Input,
     tally: std::sync::Arc<std::sync::Mutex<(Sha256, u64)>>,
 }
 
 impl Read for Hashed {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(bytes)?;
+        let count = self.input.read(bytes)?;
         let mut tally = self.tally.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         tally.0.update(&bytes[..count]);
         tally.1 += count as u64;
@@ -111,9 +111,9 @@ impl Read for Hashed {
 }
 
 impl Source {
-    pub fn new(file: File, compression: Compression) -> Result<Source> {
+    pub fn new(input: Input, compression: Compression) -> Result<Source> {
         let tally = std::sync::Arc::new(std::sync::Mutex::new((Sha256::new(), 0)));
-        let hashed = io::BufReader::with_capacity(BLOCK, Hashed { file, tally: tally.clone() });
+        let hashed = io::BufReader::with_capacity(BLOCK, Hashed { input, tally: tally.clone() });
         let reader: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(hashed),
             Compression::Zstd => Box::new(
@@ -144,15 +144,15 @@ impl Source {
     }
 }
 
-/// Sends `file` block by block, as COPY's text format where `convert` says so. Ends early when
+/// Sends `input` block by block, as COPY's text format where `convert` says so. Ends early when
 /// nobody listens. Returns what was read.
 pub fn send(
-    file: File,
+    input: Input,
     compression: Compression,
     convert: bool,
     blocks: &SyncSender<Vec<u8>>,
 ) -> Result<Written> {
-    let mut source = Source::new(file, compression)?;
+    let mut source = Source::new(input, compression)?;
     let mut converter = convert.then(Converter::default);
     loop {
         let mut block = vec![0; BLOCK];

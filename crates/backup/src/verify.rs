@@ -1,10 +1,8 @@
 //! Is a backup what it was when it was made? Every file is read again, hashed and counted;
 //! every fault is named, none is mended.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom};
-
 use crate::count::Counter;
+use crate::ends::Input;
 use crate::folder::Folder;
 use crate::manifest::{DataFile, Manifest};
 use crate::names::{self, Compression, Format};
@@ -23,13 +21,13 @@ pub struct Fault {
 pub struct Verdict {
     pub manifest: Option<Manifest>,
     pub faults: Vec<Fault>,
-    /// The files, in the manifest's order, open and rewound: what was verified is what is loaded.
+    /// The files, in the manifest's order, open at their beginning: what was verified is what is loaded.
     pub files: Vec<Opened>,
 }
 
 #[derive(Debug)]
 pub struct Opened {
-    pub file: File,
+    pub file: Input,
     /// See `Counter::has_end_marker`.
     pub end_marker: bool,
 }
@@ -40,7 +38,7 @@ pub fn verify(folder: &Folder, stamp: &str, tick: &mut dyn FnMut()) -> Result<Ve
     let mut verdict = Verdict { manifest: None, faults: Vec::new(), files: Vec::new() };
     let manifest = match folder.manifest(stamp) {
         Ok(manifest) => manifest,
-        Err(error @ Error::Missing(_)) => return Err(error),
+        Err(error @ (Error::Missing(_) | Error::Store { .. })) => return Err(error),
         Err(error) => {
             verdict.faults.push(Fault { file: names::manifest(stamp), what: error.to_string() });
             return Ok(verdict);
@@ -55,6 +53,8 @@ pub fn verify(folder: &Folder, stamp: &str, tick: &mut dyn FnMut()) -> Result<Ve
                 .and_then(|opened| check_file(opened, file, manifest.format, manifest.compression, tick));
             match opened {
                 Ok(opened) => verdict.files.push(opened),
+                // Nothing is known of what could not be fetched.
+                Err(error @ Error::Store { .. }) => return Err(error),
                 Err(error) => {
                     verdict.faults.push(Fault { file: file.name.clone(), what: error.to_string() });
                 }
@@ -83,6 +83,10 @@ fn check_name(folder: &Folder, stamp: &str, manifest: &Manifest, faults: &mut Ve
 /// Files that carry the backup's stamp and are not in its manifest.
 fn check_extra(folder: &Folder, stamp: &str, manifest: &Manifest, faults: &mut Vec<Fault>) -> Result<()> {
     for name in folder.files()? {
+        if folder.is_bucket() && name.ends_with(names::TEMPORARY) {
+            // A reservation goes after the backup has been published.
+            continue;
+        }
         let known = name == names::manifest(stamp) || manifest.files().any(|file| file.name == name);
         if names::stamp_of(&name) == Some(stamp) && !known {
             faults.push(Fault { file: name, what: "is not in the manifest".to_owned() });
@@ -93,17 +97,17 @@ fn check_extra(folder: &Folder, stamp: &str, manifest: &Manifest, faults: &mut V
 
 /// Reads a file again and compares it with what the manifest says of it. Errors: the fault.
 pub fn check_file(
-    mut file: File,
+    file: Input,
     expected: &DataFile,
     format: Format,
     compression: Compression,
     tick: &mut dyn FnMut(),
 ) -> Result<Opened> {
-    let size = file.metadata().map_err(Error::io("look at the file"))?.len();
+    let size = file.size()?;
     if size != expected.bytes {
         return Err(Error::Damaged(format!("has {size} bytes, not {}", expected.bytes)));
     }
-    let mut source = Source::new(file.try_clone().map_err(Error::io("read the file"))?, compression)?;
+    let mut source = Source::new(file.again()?, compression)?;
     let mut counter = Counter::new(format);
     let mut block = vec![0; BLOCK];
     let unreadable = loop {
@@ -120,6 +124,9 @@ pub fn check_file(
         return Err(Error::Damaged("does not match its checksum".to_owned()));
     }
     if let Some(error) = unreadable {
+        if error.get_ref().is_some_and(|inner| inner.is::<autovector_object_store::Error>()) {
+            return Err(Error::io("read a backup file")(error));
+        }
         return Err(Error::Damaged(format!("cannot be read: {error}")));
     }
     match counter.rows() {
@@ -127,6 +134,5 @@ pub fn check_file(
         Ok(rows) => return Err(Error::Damaged(format!("has {rows} rows, not {}", expected.rows))),
         Err(what) => return Err(Error::Damaged(what.to_owned())),
     }
-    file.seek(SeekFrom::Start(0)).map_err(Error::io("read the file"))?;
-    Ok(Opened { file, end_marker: counter.has_end_marker() })
+    Ok(Opened { file: file.again()?, end_marker: counter.has_end_marker() })
 }

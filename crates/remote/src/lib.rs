@@ -6,12 +6,12 @@ mod connection;
 mod conninfo;
 mod tls;
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use autovector_backup::count::Counter;
+use autovector_backup::ends::Output;
 use autovector_backup::manifest::{Column, Server};
 use autovector_backup::names::{Compression, Format};
 use autovector_backup::stream::{self, Written};
@@ -233,13 +233,13 @@ impl Remote {
         Ok((server, row.get(4)))
     }
 
-    /// Streams a table into `file`; returns what was written, and how many rows that were.
+    /// Streams a table into `output`; returns what was written, and how many rows that were.
     pub fn copy(
         &mut self,
         table: &Table,
         format: Format,
         compression: Compression,
-        file: File,
+        output: Output,
         stop: &Arc<AtomicBool>,
     ) -> Result<(Written, u64)> {
         let what = if table.partitioned {
@@ -255,7 +255,7 @@ impl Remote {
         let (mut counter, mut broken) = (Counter::new(format), None);
         let reader =
             Watched { reader, stop: stop.clone(), counter: &mut counter, broken: &mut broken, over: false };
-        let written = stream::write(reader, file, compression);
+        let written = stream::write(reader, output, compression);
         // What looks like a disk that fails may be a connection that did.
         let written = match broken {
             Some(error) => return Err(error),

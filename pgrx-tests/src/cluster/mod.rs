@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::{paths, process, sql::Sql, wait::wait_until};
 use postmaster::{Launch, Postmaster};
 
+pub use postmaster::mounts_are_possible;
 pub use template::SUPERUSER;
 
 /// Time, process id and kind of process: what [`Cluster::assert_healthy`] looks for.
@@ -40,11 +41,12 @@ pub struct Settings {
     environment: Vec<(String, String)>,
     preload: bool,
     fsync: bool,
+    mount: Option<(PathBuf, String)>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { options: Vec::new(), environment: Vec::new(), preload: true, fsync: false }
+        Settings { options: Vec::new(), environment: Vec::new(), preload: true, fsync: false, mount: None }
     }
 }
 
@@ -64,6 +66,13 @@ impl Settings {
     /// Leaves `shared_preload_libraries` empty.
     pub fn without_preload(mut self) -> Self {
         self.preload = false;
+        self
+    }
+
+    /// Mounts a file system in memory over `directory`, for the server alone, with these options
+    /// (`size=1m`, `ro`). Only where `mounts_are_possible`.
+    pub fn mounted(mut self, directory: &Path, options: &str) -> Self {
+        self.mount = Some((directory.to_owned(), options.to_owned()));
         self
     }
 
@@ -105,6 +114,7 @@ impl Settings {
             log: directory.join("log"),
             options,
             environment: self.environment.clone(),
+            mount: self.mount.clone(),
         }
     }
 }

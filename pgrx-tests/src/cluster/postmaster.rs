@@ -25,6 +25,27 @@ pub struct Launch {
     pub log: PathBuf,
     pub options: Vec<(String, String)>,
     pub environment: Vec<(String, String)>,
+    /// A directory of the server's own, and what the file system on it is like.
+    pub mount: Option<(PathBuf, String)>,
+}
+
+/// PostgreSQL behind a mount that nobody else sees: in a name space where this user may mount,
+/// and in another one inside it where it is itself again. Each program becomes the next, so the
+/// process stays one.
+fn behind_mount(directory: &Path, options: &str) -> Command {
+    let script = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && shift 2 && exec unshare -U \"$@\"";
+    let (user, group) = process::effective_ids();
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "sh", "-c", script, "sh", options]).arg(directory);
+    command.arg(format!("--map-user={user}")).arg(format!("--map-group={group}"));
+    command.arg(paths::program("postgres"));
+    command
+}
+
+/// False where user name spaces are forbidden.
+pub fn mounts_are_possible() -> bool {
+    let probe = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
+    probe.is_ok_and(|output| output.status.success())
 }
 
 /// A running postmaster. Dropping it does not stop it: its owner decides how.
@@ -35,7 +56,10 @@ pub struct Postmaster {
 impl Postmaster {
     /// Starts the server; it may not accept connections yet.
     pub fn spawn(launch: &Launch) -> Postmaster {
-        let mut command = Command::new(paths::program("postgres"));
+        let mut command = match &launch.mount {
+            None => Command::new(paths::program("postgres")),
+            Some((directory, options)) => behind_mount(directory, options),
+        };
         command.arg("-D").arg(&launch.data);
         for (name, value) in &launch.options {
             command.arg("-c").arg(format!("{name}={value}"));

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use autovector_cluster_tests::{Cluster, Sql, StopMode, process, wait_until};
@@ -29,6 +29,8 @@ struct Writers {
     /// Rows whose commit was not heard of.
     uncertain: Arc<Mutex<BTreeSet<i64>>>,
     threads: Vec<JoinHandle<()>>,
+    /// Rows that were committed while the writers were waited for, and how long that took.
+    pace: Mutex<(usize, Duration)>,
 }
 
 impl Writers {
@@ -38,6 +40,7 @@ impl Writers {
             committed: Arc::default(),
             uncertain: Arc::default(),
             threads: Vec::new(),
+            pace: Mutex::default(),
         };
         let next = Arc::new(AtomicI64::new(1));
         let threads = (0..count).map(|_| {
@@ -74,8 +77,21 @@ impl Writers {
 
     /// Waits until rows were committed after now.
     fn wait_for_more(&self) {
-        let before = self.count();
-        wait_until("rows are committed", SOON, || self.count() >= before + 50);
+        self.wait_for(50);
+    }
+
+    fn wait_for(&self, rows: usize) {
+        let (before, began) = (self.count(), Instant::now());
+        wait_until("rows are committed", SOON, || self.count() >= before + rows);
+        let mut pace = self.pace.lock().unwrap();
+        pace.0 += self.count() - before;
+        pace.1 += began.elapsed();
+    }
+
+    /// Rows a second, while they were waited for and the server was up.
+    fn pace(&self) -> f64 {
+        let pace = self.pace.lock().unwrap();
+        pace.0 as f64 / pace.1.as_secs_f64()
     }
 
     fn finish(self) -> (BTreeSet<i64>, BTreeSet<i64>) {
@@ -222,12 +238,14 @@ fn no_committed_row_is_lost_at_any_failpoint() {
     let mut stage = Stage::new();
     stage.cluster.expect_in_log("terminated by signal");
     stage.db.batch("create table docs (id bigint primary key, embedding vector(2))");
-    let writers = Writers::start(&stage.cluster, 4);
-    let began = std::time::Instant::now();
+    // Without the variable: little time, and a floor that a slow machine reaches too.
+    let long = std::env::var_os("AUTOVECTOR_LONG").is_some();
+    let (writers, rows, floor) = if long { (16, 2000, 1000.0) } else { (4, 200, 100.0) };
+    let writers = Writers::start(&stage.cluster, writers);
     let arm = stage.cluster.data_directory().join("autovector.failpoints");
     for place in PLACES {
         for action in ["error", "kill"] {
-            writers.wait_for_more();
+            writers.wait_for(rows);
             std::fs::write(&arm, format!("{place}={action}")).expect("armed");
             let mut victim = stage.cluster.connect("postgres");
             let result = victim.batch_execute(CALL);
@@ -245,10 +263,11 @@ fn no_committed_row_is_lost_at_any_failpoint() {
         let report: Value = stage.cluster.connect("postgres").one(CALL, &[]);
         assert_eq!(report["truncate_performed"], true);
     }
-    let rate = writers.count() as f64 / began.elapsed().as_secs_f64();
+    let rate = writers.pace();
     let (committed, uncertain) = writers.finish();
     stage.db = stage.cluster.connect("postgres");
     stage.db.batch(CALL);
     compare(&mut stage, &committed, &uncertain);
     eprintln!("{} rows, {rate:.0} a second, {} of them uncertain", committed.len(), uncertain.len());
+    assert!(rate >= floor, "{rate:.0} rows a second are no load: at least {floor:.0} were wanted");
 }

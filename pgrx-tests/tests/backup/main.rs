@@ -1,9 +1,11 @@
 //! Backups that nobody has to doubt: what is written loads again to the bit, what is emptied was
 //! saved before, and what is damaged is refused.
 
+mod bucket;
 mod corruption;
 mod crash;
 mod directories;
+mod disks;
 mod memory;
 mod parallel;
 mod policy;

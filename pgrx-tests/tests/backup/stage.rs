@@ -25,8 +25,13 @@ impl Stage {
 
     pub fn with(settings: Settings) -> Stage {
         let directory = tempfile::tempdir().expect("a directory");
-        let cluster =
-            settings.set("autovector.backup_directory", &directory.path().display().to_string()).start();
+        let place = directory.path().display().to_string();
+        Stage::at(&place, settings, directory)
+    }
+
+    /// Backups go to `place`; the directory only has to outlive the server.
+    pub fn at(place: &str, settings: Settings, directory: TempDir) -> Stage {
+        let cluster = settings.set("autovector.backup_directory", place).start();
         let mut db = cluster.connect("postgres");
         db.batch("set client_min_messages = warning; create extension autovector cascade");
         Stage { db, cluster, directory }

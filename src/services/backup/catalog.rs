@@ -35,6 +35,7 @@ pub fn list() -> Result<Vec<Listed>> {
             let ledger = ledger::all()?;
             let mut listed = Vec::new();
             for folder in directory::root()?.folders()? {
+                let sizes = folder.sizes()?;
                 for stamp in folder.stamps()? {
                     let manifest = folder.manifest(&stamp).ok();
                     let entry = manifest.as_ref().and_then(|m| ledger.iter().find(|entry| entry.id == m.id));
@@ -44,11 +45,7 @@ pub fn list() -> Result<Vec<Listed>> {
                         continue;
                     }
                     let complete = manifest.as_ref().is_some_and(|manifest| {
-                        manifest.files().all(|file| {
-                            let size =
-                                folder.open(&file.name).ok().and_then(|f| f.metadata().ok()).map(|m| m.len());
-                            size == Some(file.bytes)
-                        })
+                        manifest.files().all(|file| sizes.get(&file.name) == Some(&file.bytes))
                     });
                     listed.push(Listed {
                         name: folder.name(&stamp).to_string(),
@@ -113,7 +110,7 @@ pub fn delete(name: &str) -> Result<()> {
 /// nothing.
 pub fn remove(folder: &autovector_backup::folder::Folder, name: &BackupName) -> Result<()> {
     let id = folder.manifest(&name.stamp).ok().map(|manifest| manifest.id);
-    folder.delete(&name.stamp)?;
+    folder.delete(&name.stamp, directory::now())?;
     let line = format!("{} backup {name} deleted", names::timestamp(directory::now()));
     if let Err(error) = folder.log(&line) {
         pgrx::warning!("{error}");

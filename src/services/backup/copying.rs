@@ -4,19 +4,18 @@
 //! beside the backup's, and so does what they have done: all of them are temporary, and are
 //! removed with the rest of an unfinished backup.
 
-use std::io::{Read, Write};
 use std::time::Instant;
 
 use autovector_backup::draft::{self, Draft};
-use autovector_backup::folder::{Folder, Root};
+use autovector_backup::folder::Folder;
 use autovector_backup::manifest::DataFile;
 use autovector_backup::names::{self, BackupName, Compression, Format};
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::directory;
 use super::sink::{Sink, Trouble};
 use crate::error::{Error, Kind, Result};
-use crate::settings::Settings;
 use crate::store::backup::helpers::Helpers;
 use crate::store::backup::pins::Pins;
 use crate::store::backup::snapshot::Frozen;
@@ -157,9 +156,9 @@ fn copy(
     shape: &Shape,
     trouble: &Trouble,
 ) -> Result<Option<Done>> {
-    let Some(file) = draft::create(folder, &part.name, true)? else { return Ok(None) };
+    let Some(output) = draft::create(folder, &part.name)? else { return Ok(None) };
     let began = Instant::now();
-    let sink = Sink::start(file, shape.compression, trouble)?;
+    let sink = Sink::start(output, shape.compression, trouble)?;
     let rows = frozen.copy_to(table, part.pages, shape.format, &shape.encoding, sink.descriptor())?;
     let written = sink.finish()?;
     let milliseconds = began.elapsed().as_millis() as u64;
@@ -169,8 +168,7 @@ fn copy(
 /// What a helper does: as many parts of the backup called `name` as it can get.
 pub fn help(name: &str) -> Result<()> {
     let name = BackupName::parse(name)?;
-    let directory = Settings::now().backup_directory.unwrap_or_default();
-    let folder = Root::open(&directory)?.folder(name.task.as_deref(), false)?;
+    let folder = directory::open()?.folder(name.task.as_deref(), false)?;
     let job: Job = read_note(&folder, &job_file(&name.stamp))?;
     let snapshot = std::ffi::CString::new(job.snapshot.as_str())
         .map_err(|_| Error::new(Kind::Internal, "a snapshot's name with NUL"))?;
@@ -214,16 +212,11 @@ fn result_file(stamp: &str, part: usize) -> String {
 
 /// Writes a value into a temporary file of the backup.
 fn note(folder: &Folder, file: &str, value: &impl Serialize) -> Result<()> {
-    let failed = |error: String| Error::new(Kind::Io, format!("could not write file \"{file}\": {error}"));
-    let mut made = draft::create(folder, file, false)?.expect("not claimed");
-    let bytes = serde_json::to_vec(value).map_err(|error| failed(error.to_string()))?;
-    made.write_all(&bytes).map_err(|error| failed(error.to_string()))
+    let bytes = serde_json::to_vec(value).expect("plain data");
+    Ok(draft::note(folder, file, &bytes)?)
 }
 
 fn read_note<T: DeserializeOwned>(folder: &Folder, file: &str) -> Result<T> {
-    let failed = |error: String| Error::new(Kind::Io, format!("could not read file \"{file}\": {error}"));
-    let mut bytes = Vec::new();
-    let mut open = folder.open(&format!("{file}{}", names::TEMPORARY))?;
-    open.read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
-    serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
+    serde_json::from_slice(&draft::read_note(folder, file)?)
+        .map_err(|error| Error::new(Kind::Io, format!("could not read file \"{file}\": {error}")))
 }

@@ -1,12 +1,16 @@
 //! Where backups lie, and who may touch which of them.
 
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use autovector_backup::bucket::Owner;
 use autovector_backup::folder::{Folder, Root};
 use autovector_backup::manifest::Manifest;
 use autovector_backup::names::{self, BackupName};
+use autovector_object_store::Location;
 
 use crate::error::{Error, Kind, Result};
+use crate::services::object_store;
 use crate::settings::Settings;
 use crate::store::backup::{ledger, server};
 
@@ -16,9 +20,9 @@ pub fn root() -> Result<Root> {
         return Err(Error::new(Kind::WrongState, "autovector.backup_directory is not set")
             .hint("ALTER SYSTEM SET autovector.backup_directory = '/a/directory/of/the/server'; SELECT pg_reload_conf();"));
     };
-    if path.to_string_lossy().starts_with("s3://") {
-        return Err(Error::new(Kind::Unsupported, "autovector.backup_directory cannot be an object store")
-            .hint("Give a directory of the server, and copy it from there."));
+    if is_bucket(&path) {
+        object_store::require_credentials()?;
+        return open();
     }
     if !path.is_absolute() {
         return Err(Error::new(
@@ -40,6 +44,31 @@ pub fn root() -> Result<Root> {
         Error::from(error)
             .hint("Create it, and let the server's account own it: install -d -o postgres -m 700 DIRECTORY")
     })
+}
+
+fn is_bucket(path: &std::path::Path) -> bool {
+    path.to_string_lossy().starts_with("s3://")
+}
+
+/// The same without a look at who asks; needs no transaction.
+pub fn open() -> Result<Root> {
+    let settings = Settings::now();
+    let path = settings.backup_directory.clone().unwrap_or_default();
+    if !is_bucket(&path) {
+        return Ok(Root::open(&path)?);
+    }
+    let address = path.to_string_lossy().into_owned();
+    let (bucket, prefix) =
+        Location::split(&address).map_err(|error| object_store::explain(error.clone(), error.to_string()))?;
+    // Who sets where backups go has allowed that they go there.
+    let location = object_store::location(bucket, &settings);
+    let store = object_store::open(&location, None, &settings)?;
+    let owner = Owner {
+        name: server::process_name(),
+        is_alive: Rc::new(server::process_lives),
+        cleaning: object_store::cleaning,
+    };
+    Ok(Root::bucket(store, prefix, owner))
 }
 
 /// The folder for backups of `task`; `vector_bak` in it is made if need be.
@@ -78,7 +107,11 @@ pub fn find(name: &str, role: &str) -> Result<(Folder, BackupName)> {
     })?;
     if !server::may_use_all(role)? {
         // Whoever may not see it is not told whether it is there, or sound.
-        let mine = folder.manifest(&name.stamp).ok().map(|manifest| is_mine(&manifest)).transpose()?;
+        let manifest = match folder.manifest(&name.stamp) {
+            Err(error @ autovector_backup::Error::Store { .. }) => return Err(error.into()),
+            found => found.ok(),
+        };
+        let mine = manifest.map(|manifest| is_mine(&manifest)).transpose()?;
         if mine != Some(true) {
             return Err(Error::new(
                 Kind::InsufficientPrivilege,

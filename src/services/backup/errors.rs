@@ -7,6 +7,7 @@ use pgrx::PgTryBuilder;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
+use crate::services::object_store;
 use crate::store::transaction::describe;
 
 impl From<autovector_backup::Error> for Error {
@@ -27,6 +28,7 @@ impl From<autovector_backup::Error> for Error {
             Files::Missing(_) => Error::new(Kind::UndefinedFile, message),
             Files::Name(_) => Error::new(Kind::InvalidParameter, message),
             Files::Damaged(_) => Error::new(Kind::Corrupted, message),
+            Files::Store { error, .. } => object_store::explain(error, message),
         }
     }
 }

@@ -144,7 +144,7 @@ fn run(request: &Request, trouble: &Trouble) -> Result<Value> {
     failpoint::reach("backup_read_back")?;
     draft.name_files(&manifest)?;
     failpoint::reach("backup_named")?;
-    draft.publish()?;
+    draft.publish(&manifest)?;
     failpoint::reach("backup_published")?;
     note(&folder, &report::line(&manifest, emptied.len(), began.elapsed(), directory::now()));
     let emptied = empty(&emptied, &tables)?;
@@ -302,7 +302,7 @@ fn check_rights(tables: &[BackupTable], emptied: &[BackupTable]) -> Result<()> {
 /// Reads every file again before anything depends on it.
 pub(super) fn read_back(folder: &Folder, manifest: &Manifest) -> Result<()> {
     for file in manifest.files() {
-        let opened = folder.open(&format!("{}{}", file.name, names::TEMPORARY))?;
+        let opened = folder.open_unpublished(&file.name)?;
         let mut tick = || {
             pgrx::check_for_interrupts!();
         };

@@ -217,7 +217,7 @@ pub fn make(request: &Request, text: &str, mut shape: Shape, folder: &Folder, st
         before.push(rows);
     }
     draft.name_files(&manifest)?;
-    draft.publish()?;
+    draft.publish(&manifest)?;
     make::note(folder, &report::line(&manifest, emptied.len(), began.elapsed(), directory::now()));
     let results = empty(&session, &emptied, &before, &manifest.backup)?;
     session.finish();
@@ -256,11 +256,12 @@ fn copy_all(
     for (table, base) in tables.iter().zip(names::bases(&named)) {
         let copying = Instant::now();
         let name = names::data_file(&base, draft.stamp(), None, shape.format, shape.compression);
-        let file = draft::create(draft.folder(), &name, false)?.expect("nobody else makes it");
+        let output = draft::create(draft.folder(), &name)?.expect("nobody else makes it");
         let (copied, stop) = (table.clone(), session.stop.clone());
+        let output = output.stopped_by(&stop);
         let (format, compression) = (shape.format, shape.compression);
         let (done, rows) =
-            session.call(move |remote| remote.copy(&copied, format, compression, file, &stop))?;
+            session.call(move |remote| remote.copy(&copied, format, compression, output, &stop))?;
         let alone = tables.iter().filter(|other| other.name == table.name).count() == 1;
         saved.push(Saved {
             name: if alone { table.name.clone() } else { format!("{}.{}", table.schema, table.name) },

@@ -1,17 +1,19 @@
 //! Loading a backup: verified first, then all of it or nothing, in the caller's transaction.
 
 use std::sync::mpsc::sync_channel;
-use std::time::Instant;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use autovector_backup::manifest::{self, DataFile, Manifest};
 use autovector_backup::names::{Compression, Format};
-use autovector_backup::stream;
+use autovector_backup::stream::{self, Written};
 use autovector_backup::verify::{self, Fault, Opened};
 use serde_json::{Map, Value, json};
 
 use super::catalog::READER;
 use super::directory;
 use super::errors::explained;
+use super::sink::Trouble;
 use crate::error::{Error, Kind, Result};
 use crate::store::backup::load::{self, Form};
 use crate::store::backup::pins::Pins;
@@ -63,7 +65,8 @@ impl Mode {
 
 /// Loads the backup called `name`; returns a report.
 pub fn restore(name: &str, mode: &str) -> Result<Value> {
-    explained(|| None, || run(name, Mode::parse(mode)?))
+    let trouble = Trouble::default();
+    explained(|| trouble.take(), || run(name, Mode::parse(mode)?, &trouble))
 }
 
 struct Target<'a> {
@@ -72,7 +75,7 @@ struct Target<'a> {
     vectorizer: Option<Vectorizer>,
 }
 
-fn run(name: &str, mode: Mode) -> Result<Value> {
+fn run(name: &str, mode: Mode, trouble: &Trouble) -> Result<Value> {
     let began = Instant::now();
     if !snapshot::may_write() {
         return Err(Error::new(Kind::WrongState, "a backup cannot be restored in a read-only transaction")
@@ -108,7 +111,7 @@ fn run(name: &str, mode: Mode) -> Result<Value> {
     let mut report = Map::new();
     for target in &targets {
         let opened: Vec<Opened> = files.by_ref().take(target.saved.files.len()).collect();
-        let loaded = load(target, opened, &manifest, mode)?;
+        let loaded = load(target, opened, &manifest, mode, trouble)?;
         let entry =
             json!({"rows": target.saved.rows, "loaded": loaded, "skipped": target.saved.rows - loaded});
         report.insert(target.table.ident.to_string(), entry);
@@ -206,7 +209,13 @@ fn refuse_rows(tables: &[BackupTable]) -> Result<()> {
 }
 
 /// Loads one table; returns how many rows went into it.
-fn load(target: &Target<'_>, opened: Vec<Opened>, manifest: &Manifest, mode: Mode) -> Result<u64> {
+fn load(
+    target: &Target<'_>,
+    opened: Vec<Opened>,
+    manifest: &Manifest,
+    mode: Mode,
+    trouble: &Trouble,
+) -> Result<u64> {
     let columns: Vec<String> = target.saved.columns.iter().map(|column| column.name.clone()).collect();
     let table = &target.table;
     if mode == Mode::SkipExisting && !load::has_key(table.oid)? {
@@ -218,12 +227,12 @@ fn load(target: &Target<'_>, opened: Vec<Opened>, manifest: &Manifest, mode: Mod
     if mode == Mode::SkipExisting {
         let (oid, stage) = load::stage(table, &columns)?;
         for (file, opened) in target.saved.files.iter().zip(opened) {
-            load_file(oid, &columns, file, opened, manifest)?;
+            load_file(oid, &columns, file, opened, manifest, trouble)?;
         }
         rows += load::insert_missing(table, &stage, &columns)?;
     } else {
         for (file, opened) in target.saved.files.iter().zip(opened) {
-            rows += load_file(table.oid, &columns, file, opened, manifest)?;
+            rows += load_file(table.oid, &columns, file, opened, manifest, trouble)?;
         }
         if rows > target.saved.rows {
             return Err(Error::new(
@@ -243,6 +252,7 @@ fn load_file(
     file: &DataFile,
     opened: Opened,
     manifest: &Manifest,
+    trouble: &Trouble,
 ) -> Result<u64> {
     let convert = manifest.format == Format::Csv && opened.end_marker && cuts_at_end_marker();
     let form = if convert { Form::Text } else { Form::As(manifest.format) };
@@ -254,13 +264,44 @@ fn load_file(
             .spawn(move || stream::send(opened.file, compression, convert, &sender))
     })
     .map_err(|error| Error::new(Kind::Internal, format!("cannot start a thread: {error}")))?;
+    let reader = Reading { thread: Some(reader), trouble: trouble.clone() };
     let rows = load::copy_from(table, columns, form, &manifest.server.encoding, blocks)?;
-    let read = reader.join().map_err(|_| Error::new(Kind::Internal, "the reader of a backup panicked"))??;
+    let read = reader.end().map_err(|_| Error::new(Kind::Internal, "the reader of a backup panicked"))??;
     if (read.bytes, &read.sha256) != (file.bytes, &file.sha256) {
         return Err(Error::new(Kind::Corrupted, format!("file {} changed while it was loaded", file.name))
             .hint("Nothing was changed. Keep others from writing below autovector.backup_directory."));
     }
     Ok(rows)
+}
+
+/// The thread that reads. Where it ends early, COPY complains of what it did not get.
+struct Reading {
+    thread: Option<JoinHandle<autovector_backup::Result<Written>>>,
+    trouble: Trouble,
+}
+
+impl Reading {
+    fn end(mut self) -> std::thread::Result<autovector_backup::Result<Written>> {
+        self.thread.take().expect("it ends once").join()
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        // After an error. A thread that still reads finds nobody to send to, and ends by itself;
+        // one whose end was the error is about to be over.
+        for _ in 0..50 {
+            if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+                break;
+            }
+            latch::doze(Duration::from_millis(1));
+        }
+        if let Some(thread) = self.thread.take().filter(JoinHandle::is_finished)
+            && let Ok(Err(error)) = thread.join()
+        {
+            self.trouble.set(error.into());
+        }
+    }
 }
 
 /// Until version 17 PostgreSQL ends CSV at a line `\.`, even inside a quoted value.

@@ -2,7 +2,6 @@
 //! formats rows meanwhile.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
@@ -12,6 +11,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use autovector_backup::Error as Files;
+use autovector_backup::ends::Output;
 use autovector_backup::names::Compression;
 use autovector_backup::stream::{self, Written};
 
@@ -55,19 +56,30 @@ impl Read for Stoppable {
 }
 
 impl Sink {
-    /// Starts a thread that writes what comes through the pipe into `file`.
-    pub fn start(file: File, compression: Compression, trouble: &Trouble) -> Result<Sink> {
+    /// Starts a thread that writes what comes through the pipe into `output`.
+    pub fn start(output: Output, compression: Compression, trouble: &Trouble) -> Result<Sink> {
         let failed = |error: std::io::Error| Error::new(Kind::Io, format!("cannot start a writer: {error}"));
         let (reader, pipe) = std::io::pipe().map_err(failed)?;
         // Larger than the default, so that neither end waits for every row. Not vital.
         stream::widen(&pipe);
         let (sender, result) = channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let reader = Stoppable { pipe: reader, stop: stop.clone() };
+        let output = output.stopped_by(&stop);
+        let mut reader = Stoppable { pipe: reader, stop: stop.clone() };
         let thread = latch::with_signals_blocked(|| {
             std::thread::Builder::new().name("backup writer".to_owned()).spawn(move || {
+                let written = stream::write(&mut reader, output, compression);
+                let given_up = matches!(
+                    &written,
+                    Err(Files::Store { error: autovector_object_store::Error::Stopped, .. })
+                );
                 // Nobody listens any more after an error.
-                sender.send(stream::write(reader, file, compression)).ok();
+                sender.send(written).ok();
+                if given_up {
+                    // The statement was cancelled while COPY waits for room in the pipe. It looks for
+                    // cancels between two rows: it gets there when somebody takes what it writes.
+                    std::io::copy(&mut reader, &mut std::io::sink()).ok();
+                }
             })
         })
         .map_err(failed)?;
@@ -106,8 +118,12 @@ impl Drop for Sink {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        if let Ok(Err(error @ autovector_backup::Error::Io { code: Some(_), .. })) = self.result.try_recv() {
-            self.trouble.set(error.into());
+        match self.result.try_recv() {
+            Ok(Err(Files::Store { error: autovector_object_store::Error::Stopped, .. })) => {}
+            Ok(Err(error @ (Files::Io { code: Some(_), .. } | Files::Store { .. }))) => {
+                self.trouble.set(error.into());
+            }
+            _ => {}
         }
     }
 }

@@ -48,6 +48,40 @@ pub fn position(frozen: &Frozen) -> Result<(String, Option<String>)> {
     Ok((snapshot, lsn))
 }
 
+/// This process, by a name that no other one has: which server it belongs to, and which of its
+/// processes it is. Needs no transaction.
+pub fn process_name() -> String {
+    // SAFETY: plain globals of this backend, and the control file's number in shared memory.
+    let (pid, started) = unsafe { (pg_sys::MyProcPid, pg_sys::MyStartTimestamp) };
+    format!("{}{pid}:{started}", server_name())
+}
+
+fn server_name() -> String {
+    // SAFETY: as above; the directory's name is a NUL-terminated string that never changes.
+    let (number, directory) =
+        unsafe { (pg_sys::GetSystemIdentifier(), std::ffi::CStr::from_ptr(pg_sys::DataDir)) };
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{number}:{}:{}:", host.trim(), directory.to_string_lossy())
+}
+
+/// Whether the process with that name lives; None where it belongs to another server.
+pub fn process_lives(name: &str) -> Option<bool> {
+    let rest = name.strip_prefix(&server_name())?;
+    let (pid, started) = rest.split_once(':')?;
+    let (pid, started) = (pid.parse::<i32>().ok()?, started.parse::<i64>().ok()?);
+    // Timestamps count microseconds from 2000 on.
+    let found = as_superuser(|| {
+        sql::query_one(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity($1) a
+               WHERE (pg_catalog.date_part('epoch', a.backend_start - '2000-01-01 00:00:00+00'::timestamptz)
+                      * 1000000)::int8 BETWEEN $2 - 1 AND $2 + 1)",
+            &[pid.into(), started.into()],
+            |row| row.value::<bool>(1),
+        )
+    });
+    Some(found.ok().flatten().unwrap_or(true))
+}
+
 /// The data directory, which must hold no backups.
 pub fn data_directory() -> Result<String> {
     let found = as_superuser(|| {

@@ -1,6 +1,7 @@
 //! Which tables a backup is of, what they are, and their locks. A table is resolved by name,
 //! locked by name, and looked at again: what was put in its place meanwhile is refused.
 
+use autovector_backup::journal;
 use autovector_backup::manifest::Column;
 use pgrx::pg_sys;
 
@@ -233,7 +234,9 @@ pub fn truncate(tables: &[&BackupTable]) -> Result<()> {
         return Ok(());
     }
     let list: Vec<String> = tables.iter().map(|table| table.scan()).collect();
-    sql::execute_once(&format!("TRUNCATE TABLE {}", list.join(", ")))
+    sql::execute_once(&format!("TRUNCATE TABLE {}", list.join(", ")))?;
+    journal::note(|| "truncate".to_owned());
+    Ok(())
 }
 
 /// The number of rows now.

@@ -5,6 +5,7 @@
 
 mod call;
 mod connect;
+mod plain;
 mod refusal;
 mod waits;
 
@@ -29,6 +30,7 @@ use self::{
 };
 use crate::{Surroundings, endpoint::Endpoint};
 
+pub use plain::{Answer, Request};
 pub(crate) use refusal::tidy;
 pub use refusal::{LONGEST_WAIT, Refusal};
 
