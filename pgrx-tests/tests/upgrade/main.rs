@@ -6,7 +6,7 @@
 
 use std::{fs, io::Read, path::PathBuf, time::Duration};
 
-use autovector_cluster_tests::{Cluster, Scene, Settings, Spec, Sql, paths, wait_until};
+use autovector_cluster_tests::{Scene, Settings, Sql, paths, wait_until};
 use flate2::read::GzDecoder;
 use postgres::Client;
 
@@ -96,12 +96,21 @@ fn objects(db: &mut Client) -> Vec<String> {
     found
 }
 
-fn database_with(cluster: &Cluster, version: &str) -> Client {
-    let mut db = cluster.create_database(&format!("old_{}", version.replace('.', "_")));
+/// A database of that version with what it had in it: function calls of the old version do not work with
+/// the new library, its data must.
+fn database_of(scene: &Scene, version: &str) -> Client {
+    let name = format!("old_{}", version.replace('.', "_"));
+    let mut db = scene.cluster.create_database(&name);
     db.batch(&format!(
         "set client_min_messages = warning; create extension vector;
          create extension autovector version '{version}'"
     ));
+    let dump = paths::workspace().join(format!("pgrx-tests/tests/upgrade/{version}.sql"));
+    let dump = fs::read_to_string(&dump).unwrap_or_else(|error| panic!("{}: {error}", dump.display()));
+    let file = scene.cluster.directory().join("dump.sql");
+    fs::write(&file, dump.replace("PROVIDER", &scene.provider.openai_url())).expect("the dump is written");
+    let file = file.display().to_string();
+    scene.cluster.run_client("psql", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &name, "-f", &file]);
     db
 }
 
@@ -114,12 +123,7 @@ fn an_update_equals_a_fresh_install_and_work_goes_on() {
     let fresh = objects(&mut scene.db);
     assert!(fresh.len() > 500, "only {} lines were found", fresh.len());
     for (version, _) in &released.0 {
-        let mut db = database_with(&scene.cluster, version);
-        db.batch(
-            "create table docs (id bigint primary key, body text, note text);
-             insert into docs select i, 'docs text ' || i from generate_series(1, 50) i",
-        );
-        db.batch(&Spec::on("docs").name("docs").sql(&scene.provider));
+        let mut db = database_of(&scene, version);
         // The library is newer than the extension: nothing is touched, and both places say why.
         let says = format!("is version {version}, the library");
         wait_until("the log names both versions", Duration::from_secs(60), || {
@@ -132,6 +136,16 @@ fn an_update_equals_a_fresh_install_and_work_goes_on() {
         db.batch("alter extension autovector update");
         autovector_cluster_tests::scene::settle(&mut db, "docs");
         assert_eq!(db.one::<i64>("select count(*) from docs_embedding_store", &[]), 50);
+        let sent: usize = scene.provider.calls().iter().map(|call| call.inputs.len()).sum();
+        assert_eq!(sent, 23, "three changed rows and 20 new ones");
+        let before: i64 =
+            db.one("select count(*) from ai.read_checkpoint('before', null::docs_embedding_store)", &[]);
+        assert_eq!(before, 30);
+        // Made anew by the new version, and by the old triggers.
+        db.batch("delete from docs where id = 50; update docs set body = 'once more' where id = 9");
+        autovector_cluster_tests::scene::settle(&mut db, "docs");
+        let chunks: i64 = db.one("select count(*) from docs_embedding_store where chunk = 'once more'", &[]);
+        assert_eq!((chunks, db.one::<i64>("select count(*) from docs_embedding_store", &[])), (1, 49));
         let updated = objects(&mut db);
         let missing: Vec<&String> = fresh.iter().filter(|line| !updated.contains(line)).collect();
         let left: Vec<&String> = updated.iter().filter(|line| !fresh.contains(line)).collect();
