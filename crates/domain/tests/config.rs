@@ -259,8 +259,7 @@ fn unknown_and_missing_implementations_are_named() {
         ("loading", "uri", "ai.loading_column"),
         ("parsing", "pymupdf", "ai.parsing_auto()"),
         ("parsing", "docling", "ai.parsing_auto()"),
-        ("embedding", "voyageai", "ai.embedding_openai()"),
-        ("embedding", "litellm", "ai.embedding_openai()"),
+        ("embedding", "sentence_transformers", "ai.embedding_local()"),
         ("scheduling", "timescaledb", "scheduling"),
     ] {
         let json = json!({"config_type": config_type, "implementation": implementation});
