@@ -256,8 +256,7 @@ fn unknown_and_missing_implementations_are_named() {
         );
     }
     for (config_type, implementation, hint) in [
-        ("embedding", "voyageai", "ai.embedding_openai()"),
-        ("embedding", "litellm", "ai.embedding_openai()"),
+        ("embedding", "sentence_transformers", "ai.embedding_local()"),
     ] {
         let json = json!({"config_type": config_type, "implementation": implementation});
         refused(read(&json), &format!("ai.{config_type}_{implementation} is not available yet"), hint);

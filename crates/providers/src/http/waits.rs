@@ -73,7 +73,7 @@ fn span(text: &str) -> Option<Duration> {
             };
         rest = &rest[letters..];
     }
-    sensible(seconds)
+    if text.is_empty() { None } else { sensible(seconds) }
 }
 
 /// `error.details[]` with a `retryDelay`, as Google's APIs have it.
