@@ -80,16 +80,17 @@ impl Root {
     /// Opens a file somewhere below for reading, by a relative path whose parts are plain names. No
     /// part may be a symbolic link, and the file is a regular one.
     pub fn open_file(&self, path: &str) -> Result<File> {
-        let shown = self.path.join(path);
+        // Whoever names the file need not know where the directory is.
+        let shown = Path::new(path);
         let mut parts: Vec<&str> = path.split('/').collect();
         let plain = |part: &&str| !part.is_empty() && *part != "." && *part != ".." && !part.contains('\0');
-        if !parts.iter().all(|part| plain(&part)) {
+        if !parts.iter().all(plain) {
             return Err(Error::Missing(format!("\"{}\" is not a path below the directory", shown.display())));
         }
         let file = parts.pop().unwrap_or_default();
         let mut above: Option<OwnedFd> = None;
         for part in parts {
-            above = Some(open_directory(above.as_ref().unwrap_or(&self.fd), part, &shown)?);
+            above = Some(open_directory(above.as_ref().unwrap_or(&self.fd), part, shown)?);
         }
         open_regular(above.as_ref().unwrap_or(&self.fd), file, || format!("\"{}\"", shown.display()))
     }
