@@ -32,7 +32,9 @@ CREATE TABLE ai.vectorizer (
     -- ours
     source             regclass NOT NULL,
     store              regclass,
-    created_at         timestamptz NOT NULL DEFAULT now()
+    created_at         timestamptz NOT NULL DEFAULT now(),
+    -- Of a store that was taken over: stands for the model that made the chunks without a hash.
+    adopted            text
 );
 
 -- What people and errors ask of a vectorizer. "running" needs no reason, the others have one.
@@ -131,6 +133,15 @@ CREATE TABLE ai._secret_grant (
     PRIMARY KEY (secret, role)
 );
 
+-- Who may do what with a vectorizer besides the owner of its source. Roles by name, as above; a row
+-- counts as long as the role has its grant on the store, which goes with a role that is dropped.
+CREATE TABLE ai._vectorizer_grant (
+    vectorizer_id      int4 NOT NULL REFERENCES ai.vectorizer ON DELETE CASCADE,
+    role               name NOT NULL,
+    level              text NOT NULL CHECK (level IN ('use', 'operate', 'admin')),
+    PRIMARY KEY (vectorizer_id, role)
+);
+
 -- Vectorizers that keep the state of each row in a column of the source. The column by number and
 -- by name: the number survives a renaming, the name a restore, where the source has another oid.
 CREATE TABLE ai._embedding_status (
@@ -210,3 +221,4 @@ SELECT pg_catalog.pg_extension_config_dump('ai._text_search', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._rebuild', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._generation_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('ai._secret_grant', '');
+SELECT pg_catalog.pg_extension_config_dump('ai._vectorizer_grant', '');

@@ -21,7 +21,8 @@ CREATE FUNCTION ai.create_vectorizer(
     -- ours
     priority         int4 DEFAULT 100,
     status_column    name DEFAULT NULL,
-    capture_replicated bool DEFAULT false
+    capture_replicated bool DEFAULT false,
+    adopt_existing   bool DEFAULT false
 ) RETURNS int4
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -31,9 +32,10 @@ AS $$
         source, name,
         jsonb_strip_nulls(jsonb_build_object(
             'destination', destination, 'loading', loading, 'parsing', parsing, 'embedding', embedding,
-            'chunking', chunking, 'indexing', indexing, 'formatting', formatting,
-            'scheduling', scheduling, 'processing', processing)),
-        queue_schema::text, queue_table::text, grant_to::text[], enqueue_existing, if_not_exists, priority) AS c(id),
+            'chunking', chunking, 'indexing', ai._chosen_indexing(indexing), 'formatting', formatting,
+            'scheduling', ai._chosen_scheduling(scheduling), 'processing', processing)),
+        queue_schema::text, queue_table::text, coalesce(grant_to, ai.grant_to())::text[], enqueue_existing, if_not_exists,
+        priority, adopt_existing) AS c(id),
     LATERAL (SELECT CASE WHEN status_column IS NULL THEN c.id
                          ELSE ai._keep_embedding_status(c.id, status_column::text) END) AS k(id)
 $$;

@@ -92,10 +92,12 @@ SELECT name,
                     ELSE 1.0 END AS share
           FROM ai.vectorizer_status s) p;
 
+-- For those who may read the source: errors name its keys.
 CREATE VIEW ai.vectorizer_errors AS
 SELECT e.id, e.message, e.details, e.recorded, v.name
   FROM ai._vectorizer_errors e
-  JOIN ai.vectorizer v ON v.id = e.id;
+  JOIN ai.vectorizer v ON v.id = e.id
+ WHERE has_table_privilege(v.source, 'SELECT');
 
 -- The keys that the current role may have used for its tables.
 CREATE VIEW ai.secret_permissions AS

@@ -21,6 +21,7 @@ extension_sql_file!(
     name = "create_vectorizer",
     requires = [
         "bootstrap",
+        "pgai",
         api::vectorizers::_create_vectorizer,
         api::vectorizers::_capture_replicated,
         api::record_status::_keep_embedding_status
@@ -53,6 +54,48 @@ extension_sql_file!(
     "../sql/rebuild.sql",
     name = "rebuild",
     requires = ["bootstrap", api::rebuild::_rebuild_is_over, api::rebuild::_rebuild_is_over_by_name]
+);
+extension_sql_file!(
+    "../sql/pgai.sql",
+    name = "pgai",
+    requires = [
+        "bootstrap",
+        "views",
+        api::config_functions::indexing_hnsw,
+        api::config_functions::indexing_diskann,
+        api::search::_embed,
+        api::search::_embed_by_name,
+        api::pgai::_embed_by,
+        api::pgai::disable_vectorizer_schedule,
+        api::pgai::disable_vectorizer_schedule_by_name,
+        api::pgai::enable_vectorizer_schedule,
+        api::pgai::enable_vectorizer_schedule_by_name,
+        api::pgai::vectorizer_queue_pending,
+        api::pgai::vectorizer_queue_pending_by_name,
+        api::pgai::execute_vectorizer,
+        api::pgai::execute_vectorizer_by_name,
+        api::grants::grant_vectorizer,
+        api::grants::grant_vectorizer_by_name,
+        api::grants::revoke_vectorizer,
+        api::grants::revoke_vectorizer_by_name,
+        api::import::import_pgai
+    ]
+);
+extension_sql_file!(
+    "../sql/model_calls.sql",
+    name = "model_calls",
+    requires = [
+        "bootstrap",
+        api::model_calls::_model_embed,
+        api::model_calls::_text_of_tokens,
+        api::chunk_functions::chunk_text,
+        api::chunk_functions::chunk_text_recursively,
+        api::chunk_functions::preview_chunks,
+        api::chunk_functions::preview_chunks_by_name,
+        api::chunk_functions::chunking_token_text_splitter,
+        api::chunk_functions::chunking_markdown,
+        api::chunk_functions::chunking_sentence
+    ]
 );
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["views"]);
 extension_sql_file!(

@@ -206,3 +206,54 @@ fn many_vectorizers_in_several_databases_share_two_workers() {
     scene.db.batch("select 1");
     scene.finish();
 }
+
+/// Fear: autovector, which looks at commands before PostgreSQL does, gives the transaction an id, and
+/// commands that must come first in a transaction are refused in the whole database.
+#[test]
+fn commands_that_run_in_transactions_of_their_own_work() {
+    let mut scene = scene();
+    scene.db.batch(
+        "create table records (id int primary key, status text);
+         create table responses (record_id int references records on delete cascade, user_id int, status text)
+           partition by range (record_id);
+         create table responses_a partition of responses for values from (0) to (10);
+         create table responses_b partition of responses for values from (10) to (20);
+         select ai.track_record_status('records', 'responses')",
+    );
+    for statement in [
+        "create index concurrently words on docs (body)",
+        "reindex index concurrently words",
+        "drop index concurrently words",
+        "alter table responses detach partition responses_b concurrently",
+        "vacuum docs",
+        "cluster docs using docs_pkey",
+    ] {
+        scene.db.batch(statement);
+    }
+    still_works(&mut scene, "docs", 1000);
+    scene.finish();
+}
+
+/// Fear: reading uses transaction ids up: on a server with many searches the day of a vacuum against
+/// wraparound comes early, and each search writes a commit record.
+#[test]
+fn reading_needs_no_transaction_id() {
+    let mut scene = scene();
+    for statement in [
+        "select * from ai.search('docs', 'docs text 3', 3)",
+        "select * from ai.search('docs', 'text', 3, 'keyword')",
+        "select ai.embed('docs', 'question')",
+        "select * from ai.vectorizer_status",
+        "select * from ai.vectorizer_records('docs')",
+        "select * from ai.search_status('docs')",
+        "select * from ai.doctor()",
+        "select * from ai.metrics",
+        "select ai.wait_for_vectorizer('docs', '10s')",
+    ] {
+        scene.db.batch(&format!("begin; {statement}"));
+        let assigned: bool = scene.db.one("select pg_current_xact_id_if_assigned() is not null", &[]);
+        scene.db.batch("commit");
+        assert!(!assigned, "{statement}");
+    }
+    scene.finish();
+}

@@ -158,6 +158,65 @@ fn every_kind_of_index_and_distance_works() {
     scene.cluster.assert_healthy();
 }
 
+/// Fear: other parameters, another method or another distance are written down and nothing follows; or
+/// the old index goes before there is a new one; or one that the user made goes too.
+#[test]
+fn another_index_takes_the_place_of_the_old_one() {
+    let mut scene = scene();
+    scene.table("docs", 60);
+    indexed(&mut scene, Spec::on("docs"), "ai.indexing_hnsw(10)");
+    scene.settle("docs");
+    wait_for_indexes(&mut scene, "docs");
+    scene.db.batch("create index mine on docs_embedding_store using hnsw (embedding vector_l2_ops)");
+    let calls = scene.provider.call_count();
+    for (indexing, definition) in [
+        ("ai.indexing_hnsw(10, m => 7)", "USING hnsw (embedding vector_cosine_ops) WITH (m='7')"),
+        (
+            "ai.indexing_ivfflat(10, lists => 2)",
+            "USING ivfflat (embedding vector_cosine_ops) WITH (lists='2')",
+        ),
+        ("ai.indexing_hnsw(10, 'vector_ip_ops')", "USING hnsw (embedding vector_ip_ops)"),
+        ("ai.indexing_hnsw(10)", "USING hnsw (embedding vector_cosine_ops)"),
+    ] {
+        let alter = format!("select ai.alter_vectorizer('docs', indexing => {indexing})");
+        assert_eq!(scene.db.one::<String>(&alter, &[]), "changed");
+        let ours = "select string_agg(indexrelid::regclass || ' ' || indisvalid || pg_get_indexdef(indexrelid), ' and ')
+                      from pg_index where indrelid = 'docs_embedding_store'::regclass
+                       and indexrelid::regclass::text ~ '^_vectorizer_(hnsw|ivf)'";
+        let (mut least, mut last) = (usize::MAX, String::new());
+        wait_until(&format!("{indexing} is in place"), SETTLES_WITHIN, || {
+            last = scene.db.one::<Option<String>>(ours, &[]).unwrap_or_default();
+            least = least.min(last.matches(" true").count());
+            last.ends_with(definition) && !last.contains(" and ") && !last.contains("_new ")
+        });
+        assert!(least >= 1, "there was a moment without an index before {last}");
+    }
+    wait_for_indexes(&mut scene, "docs");
+    let mine: i64 = scene.db.one("select count(*) from pg_indexes where indexname = 'mine'", &[]);
+    assert_eq!((mine, scene.provider.call_count()), (1, calls));
+    scene.finish();
+}
+
+/// Fear: what is left of a build that was killed is in the way of the next one for ever.
+#[test]
+fn the_remains_of_a_build_are_cleared_away() {
+    let mut scene = scene();
+    scene.table("docs", 60);
+    indexed(&mut scene, Spec::on("docs"), "ai.indexing_hnsw(1000)");
+    scene.settle("docs");
+    scene.db.batch(
+        "create index _vectorizer_hnsw_1 on docs_embedding_store using hnsw (embedding vector_cosine_ops);
+         update pg_index set indisvalid = false where indexrelid = '_vectorizer_hnsw_1'::regclass;
+         select ai.alter_vectorizer('docs', indexing => ai.indexing_hnsw(10))",
+    );
+    wait_for_indexes(&mut scene, "docs");
+    assert!(scene.db.one::<bool>(
+        "select indisvalid from pg_index where indexrelid = '_vectorizer_hnsw_1'::regclass",
+        &[]
+    ));
+    scene.finish();
+}
+
 /// Fear: where rows keep coming the index is never built, or building it stops those who write.
 #[test]
 fn an_index_is_built_while_rows_keep_coming() {

@@ -2,8 +2,8 @@
 //! cannot work.
 
 use autovector_domain::config::{
-    Chunking, Destination, Embedding, Formatting, Indexing, Loading, Local, Ollama, OpenAi, Parsing,
-    Processing, Scheduling,
+    Chunking, Destination, Embedding, Formatting, Indexing, Loading, Local, Ollama, OpenAi, Oversize,
+    Parsing, Processing, Scheduling,
 };
 use pgrx::JsonB;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -11,10 +11,10 @@ use pgrx::prelude::*;
 
 use crate::error::Error;
 
-type Config = Result<JsonB, ErrorReport>;
+pub(super) type Config = Result<JsonB, ErrorReport>;
 
 /// An argument that may not be NULL.
-fn given<T>(value: Option<T>, name: &str) -> Result<T, Error> {
+pub(super) fn given<T>(value: Option<T>, name: &str) -> Result<T, Error> {
     value.ok_or_else(|| Error::invalid(format!("{name} is null")).hint(format!("Give {name}.")))
 }
 
@@ -120,6 +120,7 @@ pub fn embedding_openai(
     chat_user: default!(Option<&str>, "NULL"),
     api_key_name: default!(Option<&str>, "'OPENAI_API_KEY'"),
     base_url: default!(Option<&str>, "NULL"),
+    oversize: default!(Option<&str>, "NULL"),
 ) -> Config {
     embedding(Embedding::OpenAi(OpenAi {
         model: given(model, "model")?.to_owned(),
@@ -127,6 +128,7 @@ pub fn embedding_openai(
         user: chat_user.map(str::to_owned),
         api_key_name: given(api_key_name, "api_key_name")?.to_owned(),
         base_url: base_url.map(str::to_owned),
+        oversize: Oversize::parse(oversize).map_err(Error::from)?,
     }))
 }
 
@@ -137,6 +139,7 @@ pub fn embedding_ollama(
     base_url: default!(Option<&str>, "NULL"),
     options: default!(Option<JsonB>, "NULL"),
     keep_alive: default!(Option<&str>, "NULL"),
+    oversize: default!(Option<&str>, "NULL"),
 ) -> Config {
     embedding(Embedding::Ollama(Ollama {
         model: given(model, "model")?.to_owned(),
@@ -144,18 +147,19 @@ pub fn embedding_ollama(
         base_url: base_url.map(str::to_owned),
         options: options.map(|JsonB(value)| value),
         keep_alive: keep_alive.map(str::to_owned),
+        oversize: Oversize::parse(oversize).map_err(Error::from)?,
     }))
 }
 
-fn positive(dimensions: i32) -> Result<u32, Error> {
+pub(super) fn positive(dimensions: i32) -> Result<u32, Error> {
     u32::try_from(dimensions).map_err(|_| {
         Error::invalid(format!("dimensions must be positive, not {dimensions}"))
             .hint("Give the number of dimensions that the model returns.")
     })
 }
 
-fn embedding(embedding: Embedding) -> Config {
-    embedding.validate().map_err(Error::from)?;
+pub(super) fn embedding(embedding: Embedding) -> Config {
+    embedding.validate().and_then(|()| embedding.check_model()).map_err(Error::from)?;
     Ok(JsonB(embedding.to_json()))
 }
 

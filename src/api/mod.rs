@@ -3,8 +3,14 @@
 
 pub mod backup;
 pub mod checkpoints;
+pub mod chunk_functions;
 pub mod config_functions;
+pub mod embedding_functions;
+pub mod grants;
+pub mod import;
+pub mod model_calls;
 pub mod operate;
+pub mod pgai;
 pub mod rebuild;
 pub mod record_status;
 pub mod run;

@@ -96,12 +96,12 @@ pub fn set_priority_by_name(vectorizer: &str, priority: i32) -> Result<(), Error
 #[pg_extern(volatile)]
 #[search_path(pg_catalog, pg_temp)]
 pub fn set_scheduling(
-    vectorizer: i32,
+    vectorizer_id: i32,
     scheduling: default!(Option<JsonB>, "NULL"),
     indexing: default!(Option<JsonB>, "NULL"),
 ) -> Config {
     let json = |part: Option<JsonB>| part.map(|JsonB(json)| json);
-    Ok(JsonB(operate::set_scheduling(vectorizer, json(scheduling), json(indexing))?))
+    Ok(JsonB(operate::set_scheduling(vectorizer_id, json(scheduling), json(indexing))?))
 }
 
 #[pg_extern(volatile, name = "set_scheduling")]

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use serde_json::Map;
 
 use super::run::timeout as limit;
+use crate::services::access::administer;
 use crate::services::rebuild::{self, Changes, swap, upkeep};
 use crate::store::catalog;
 
@@ -37,7 +38,7 @@ pub fn alter_vectorizer(
     .into_iter()
     .filter_map(|(part, value)| Some((part.to_owned(), value?.0)))
     .collect();
-    Ok(rebuild::alter(vectorizer, Changes { parts, priority, auto_swap })?)
+    Ok(administer(vectorizer, || rebuild::alter(vectorizer, Changes { parts, priority, auto_swap }))?)
 }
 
 #[pg_extern(volatile, name = "alter_vectorizer")]
@@ -68,7 +69,8 @@ pub fn finish_rebuild(
     force: default!(bool, false),
     timeout: default!(Interval, "'1 minute'"),
 ) -> Result<&'static str, ErrorReport> {
-    Ok(swap::finish(vectorizer, force, limit(&timeout)?)?)
+    let timeout = limit(&timeout)?;
+    Ok(administer(vectorizer, || swap::finish(vectorizer, force, timeout))?)
 }
 
 #[pg_extern(volatile, name = "finish_rebuild")]
@@ -87,7 +89,8 @@ pub fn rollback_rebuild(
     vectorizer: i32,
     timeout: default!(Interval, "'1 minute'"),
 ) -> Result<&'static str, ErrorReport> {
-    Ok(swap::rollback(vectorizer, limit(&timeout)?)?)
+    let timeout = limit(&timeout)?;
+    Ok(administer(vectorizer, || swap::rollback(vectorizer, timeout))?)
 }
 
 #[pg_extern(volatile, name = "rollback_rebuild")]
@@ -102,7 +105,7 @@ pub fn rollback_rebuild_by_name(
 #[pg_extern(volatile)]
 #[search_path(pg_catalog, pg_temp)]
 pub fn cancel_rebuild(vectorizer: i32) -> Result<&'static str, ErrorReport> {
-    Ok(rebuild::cancel(vectorizer)?)
+    Ok(administer(vectorizer, || rebuild::cancel(vectorizer))?)
 }
 
 #[pg_extern(volatile, name = "cancel_rebuild")]
@@ -114,7 +117,7 @@ pub fn cancel_rebuild_by_name(vectorizer: &str) -> Result<&'static str, ErrorRep
 #[pg_extern(volatile)]
 #[search_path(pg_catalog, pg_temp)]
 pub fn drop_previous_store(vectorizer: i32) -> Result<&'static str, ErrorReport> {
-    Ok(rebuild::drop_previous(vectorizer)?)
+    Ok(administer(vectorizer, || rebuild::drop_previous(vectorizer))?)
 }
 
 #[pg_extern(volatile, name = "drop_previous_store")]

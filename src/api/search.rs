@@ -8,12 +8,13 @@ use pgrx::prelude::*;
 use pgrx::{JsonB, name};
 
 use crate::error::Error;
+use crate::services::access::administer;
 use crate::services::search::{self, Request};
 use crate::services::{estimate, indexing, status};
 use crate::store::catalog;
 
 /// `input_type` as pgai's functions have it; a question when it is not given.
-fn purpose(input_type: Option<&str>) -> Result<Purpose, Error> {
+pub(super) fn purpose(input_type: Option<&str>) -> Result<Purpose, Error> {
     match input_type {
         None | Some("query") => Ok(Purpose::Query),
         Some("document") => Ok(Purpose::Document),
@@ -166,7 +167,7 @@ pub fn set_text_search(
     configuration: default!(Option<&str>, "NULL"),
     indexed: default!(bool, true),
 ) -> Result<String, ErrorReport> {
-    Ok(indexing::set_text_search(vectorizer, configuration, indexed)?)
+    Ok(administer(vectorizer, || indexing::set_text_search(vectorizer, configuration, indexed))?)
 }
 
 #[pg_extern(volatile, name = "set_text_search")]

@@ -6,6 +6,7 @@ use pgrx::{JsonB, pg_sys};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::services::access::administer;
 use crate::services::vectorizers::{self, DEFAULT_PRIORITY, Request};
 use crate::store::catalog;
 
@@ -24,6 +25,7 @@ pub fn _create_vectorizer(
     enqueue_existing: Option<bool>,
     if_not_exists: Option<bool>,
     priority: Option<i32>,
+    adopt_existing: Option<bool>,
 ) -> Result<i32, ErrorReport> {
     let source =
         source.ok_or_else(|| Error::invalid("source is null").hint("Name the table: 'public.docs'."))?;
@@ -41,6 +43,7 @@ pub fn _create_vectorizer(
         enqueue_existing: enqueue_existing.unwrap_or(true),
         if_not_exists: if_not_exists.unwrap_or(false),
         priority: priority.unwrap_or(DEFAULT_PRIORITY),
+        adopt_existing: adopt_existing.unwrap_or(false),
     })?)
 }
 
@@ -55,11 +58,14 @@ pub fn _capture_replicated(vectorizer: i32) -> Result<i32, ErrorReport> {
 #[pg_extern(volatile)]
 #[search_path(pg_catalog, pg_temp)]
 pub fn drop_vectorizer(vectorizer_id: i32, drop_all: default!(bool, false)) -> Result<(), ErrorReport> {
-    Ok(vectorizers::drop(vectorizer_id, drop_all)?)
+    Ok(administer(vectorizer_id, || vectorizers::drop(vectorizer_id, drop_all))?)
 }
 
 #[pg_extern(volatile, name = "drop_vectorizer")]
 #[search_path(pg_catalog, pg_temp)]
 pub fn drop_vectorizer_by_name(name: &str, drop_all: default!(bool, false)) -> Result<(), ErrorReport> {
-    Ok(vectorizers::drop(catalog::id_of(name)?, drop_all)?)
+    match catalog::known_id(name)? {
+        Some(id) => drop_vectorizer(id, drop_all),
+        None => Ok(()),
+    }
 }

@@ -6,13 +6,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use autovector_domain::failure::Failure;
 use autovector_domain::packing;
-use autovector_domain::pipeline::{self, Pipeline};
+use autovector_domain::pipeline::{self, ContentHash, Pipeline};
 use autovector_providers::isolate::embed_isolating;
 use autovector_providers::{Embedder, Purpose};
 
 use super::documents::{Documents, Unread};
 use crate::store::completion::{Chunks, FinishedRow, Outcome, Usage};
-use crate::store::queue::ClaimedRow;
+use crate::store::queue::{ClaimedRow, Stored};
 use crate::store::vectors::Chunk;
 
 /// Holds a batch up between two requests while the server is busy, without losing what it has.
@@ -173,7 +173,7 @@ fn prepare(
         .pipeline
         .prepare(text, &columns)
         .map_err(|failure| Unprepared::Failed { step: "chunking", message: failure.to_string() })?;
-    let plan = pipeline::plan(&row.existing, &chunks);
+    let plan = pipeline::plan(&existing(row, &batch.pipeline), &chunks);
     usage.calls_saved += (chunks.len() - plan.inserts.len()) as u64;
     for index in &plan.inserts {
         let chunk = &chunks[*index];
@@ -192,6 +192,26 @@ fn prepare(
     Ok((chunks, plan))
 }
 
+/// The chunks that the store has for a row, by hash.
+pub fn existing(row: &ClaimedRow, pipeline: &Pipeline) -> Vec<(i32, ContentHash)> {
+    let hash = |stored: &Stored| match stored {
+        Stored::Hash(hash) => *hash,
+        Stored::Text(text) => pipeline.hash(text),
+    };
+    row.existing.iter().map(|(seq, stored)| (*seq, hash(stored))).collect()
+}
+
+/// The tokens of each text. Counting them as the provider does takes time, so it is done only
+/// where a request may hold too many: no token is shorter than a byte.
+fn estimates(embedder: &dyn Embedder, texts: &[String], most: usize) -> Vec<usize> {
+    let bytes: usize = texts.iter().map(String::len).sum();
+    let estimate = |text: &String| match bytes <= most {
+        true => packing::estimate_tokens(text),
+        false => embedder.count_tokens(text),
+    };
+    texts.iter().map(estimate).collect()
+}
+
 /// A vector per text, or why there is none.
 fn request(
     batch: &Batch,
@@ -199,12 +219,12 @@ fn request(
     usage: &mut Usage,
 ) -> (Vec<Result<Vec<f32>, Failure>>, Option<Failure>) {
     let limits = batch.embedder.limits();
-    let estimates: Vec<usize> = texts.iter().map(|text| packing::estimate_tokens(text)).collect();
+    let estimates = estimates(batch.embedder.as_ref(), texts, limits.tokens);
     let mut vectors = Vec::with_capacity(texts.len());
     for range in packing::pack(&estimates, limits.inputs, limits.tokens) {
         batch.brake.pass();
-        let estimated: usize = estimates[range.clone()].iter().sum();
         let inputs: Vec<&str> = texts[range].iter().map(String::as_str).collect();
+        let estimated: usize = inputs.iter().map(|input| packing::estimate_tokens(input)).sum();
         let isolated = embed_isolating(batch.embedder.as_ref(), &inputs, Purpose::Document);
         usage.requests += isolated.calls as u64;
         // A provider that does not count would make a budget endless.

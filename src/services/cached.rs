@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use autovector_domain::pipeline::{ContentHash, Pipeline};
 
-use super::batch::Embedded;
+use super::batch::{self, Embedded};
 use super::chores::Chore;
 use crate::error::Result;
 use crate::settings::Settings;
@@ -28,7 +28,8 @@ pub fn recall(v: &Vectorizer, pipeline: &Pipeline, rows: &[ClaimedRow]) -> HashM
     for row in rows {
         let columns: Vec<Option<&str>> = row.columns.iter().map(Option::as_deref).collect();
         let chunks = pipeline.prepare(row.text.as_deref(), &columns).unwrap_or_default();
-        let stored: HashSet<ContentHash> = row.existing.iter().map(|(_, hash)| *hash).collect();
+        let stored: HashSet<ContentHash> =
+            batch::existing(row, pipeline).into_iter().map(|(_, hash)| hash).collect();
         hashes.extend(chunks.iter().map(|chunk| chunk.hash).filter(|hash| !stored.contains(hash)));
     }
     let hashes: Vec<ContentHash> = hashes.into_iter().collect();

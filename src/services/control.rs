@@ -2,20 +2,22 @@
 
 use std::time::{Duration, Instant};
 
+use super::access::{self, Level};
 use super::vectorizers::check_columns;
 use super::{ingest, rebuild, waiting};
 use crate::error::{Error, Kind, Result};
 use crate::store::catalog::{self, Vectorizer};
 use crate::store::locks::{self, Lock, Mode};
 use crate::store::transaction::as_extension_owner;
-use crate::store::{capture, control, generations, rebuilds, roles, wake, work};
+use crate::store::{capture, control, generations, ledger, rebuilds, roles, wake, work};
 
 /// Between two looks while waiting for others.
 const POLL: Duration = Duration::from_millis(5);
 
-pub(super) fn managed(id: i32) -> Result<Vectorizer> {
+/// The vectorizer, for a caller who has this level of it.
+pub(super) fn managed(id: i32, level: Level) -> Result<Vectorizer> {
     let v = as_extension_owner(|| catalog::vectorizer(id))?;
-    roles::require_ownership(&v.source)?;
+    access::require(&v, level)?;
     rebuild::refuse_hidden(id)?;
     Ok(v)
 }
@@ -30,7 +32,7 @@ pub(super) fn with_rebuild(id: i32) -> Result<Vec<i32>> {
 /// first, for at most `timeout`. Returns `paused`, or `pausing` when some are still in flight.
 /// All of it belongs to the caller's transaction: a rollback leaves the vectorizer running.
 pub fn pause(id: i32, reason: Option<&str>, wait: bool, timeout: Duration) -> Result<&'static str> {
-    let v = managed(id)?;
+    let v = managed(id, Level::Operate)?;
     let deadline = Instant::now().checked_add(timeout);
     let by = roles::current_name()?;
     let both = with_rebuild(v.id)?;
@@ -46,10 +48,10 @@ pub fn pause(id: i32, reason: Option<&str>, wait: bool, timeout: Duration) -> Re
 /// Lets a paused or halted vectorizer run again, from where it stood; triggers that were dropped are
 /// made anew. Returns `running`, or `waiting for window`.
 pub fn resume(id: i32) -> Result<&'static str> {
-    let v = managed(id)?;
+    let v = managed(id, Level::Operate)?;
     let by = roles::current_name()?;
     check_columns(&v.source, &v.config)?;
-    if rebuild::mend_triggers(&v)? {
+    if access::as_owner(&v, Level::Operate, || rebuild::mend_triggers(&v))? {
         pgrx::notice!(
             "triggers of vectorizer \"{}\" were missing and have been made again; every row is looked at",
             v.name
@@ -93,9 +95,9 @@ fn all_managed() -> Result<Vec<Vectorizer>> {
     let ids = as_extension_owner(catalog::ids)?;
     let all: Vec<Vectorizer> =
         ids.iter().filter_map(|id| as_extension_owner(|| catalog::vectorizer(*id)).ok()).collect();
-    let refused = all.iter().map(|v| roles::require_ownership(&v.source)).find_map(Result::err);
-    let managed: Vec<Vectorizer> =
-        all.into_iter().filter(|v| roles::require_ownership(&v.source).is_ok()).collect();
+    let may = |v: &Vectorizer| access::require(v, Level::Operate);
+    let refused = all.iter().map(may).find_map(Result::err);
+    let managed: Vec<Vectorizer> = all.into_iter().filter(|v| may(v).is_ok()).collect();
     match refused {
         Some(error) if managed.is_empty() => Err(error),
         _ => Ok(managed),
@@ -168,6 +170,41 @@ pub fn wait(id: i32, timeout: Duration) -> Result<bool> {
     }
 }
 
+/// Does what is pending, and comes back when that is done. The workers run in transactions of their own,
+/// so nothing that this one changes can let them work: what forbids them to is an error.
+pub fn execute(id: i32) -> Result<()> {
+    let v = managed(id, Level::Operate)?;
+    if as_extension_owner(|| control::is_uncommitted(v.id))? {
+        return Err(Error::new(
+            Kind::WrongState,
+            format!(
+                "vectorizer \"{}\" was created or changed in this transaction, and no worker sees that yet",
+                v.name
+            ),
+        )
+        .hint("COMMIT first."));
+    }
+    if let Some((tokens, _)) = as_extension_owner(|| ledger::spent(v.id))? {
+        return Err(Error::new(
+            Kind::WrongState,
+            format!("the budget of {tokens} tokens of vectorizer \"{}\" is used up", v.name),
+        )
+        .hint("Raise it with ai.set_budget, or wait for the next period."));
+    }
+    let closed = v.config.scheduling.state(work::now()).is_some_and(|window| !window.open);
+    if closed && !as_extension_owner(|| work::standing(v.id))?.is_some_and(|standing| standing.run) {
+        return Err(Error::new(
+            Kind::WrongState,
+            format!("the window of vectorizer \"{}\" is closed", v.name),
+        )
+        .hint(format!(
+            "SELECT ai.run_vectorizer('{0}'); and then, in another transaction, SELECT ai.wait_for_vectorizer('{0}');",
+            v.name
+        )));
+    }
+    wait(v.id, Duration::MAX / 4).map(|_| ())
+}
+
 /// Waiting for a vectorizer that stands still would wait for ever.
 fn refuse_standstill(v: &Vectorizer) -> Result<()> {
     match as_extension_owner(|| control::read(v.id))? {
@@ -185,7 +222,7 @@ fn refuse_standstill(v: &Vectorizer) -> Result<()> {
 
 /// Puts failed rows back into the dirty set; returns how many.
 pub fn retry_failed(id: i32, error_like: Option<&str>) -> Result<i64> {
-    let v = managed(id)?;
+    let v = managed(id, Level::Operate)?;
     let mut rows = ingest::retry_failed(&v, error_like)?;
     if let Some(other) = as_extension_owner(|| rebuilds::filling(v.id))? {
         rows += ingest::retry_failed(&as_extension_owner(|| catalog::vectorizer(other))?, error_like)?;

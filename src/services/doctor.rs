@@ -6,6 +6,7 @@ use super::{documents, provider};
 use crate::error::Result;
 use crate::settings::Settings;
 use crate::store::catalog::{self, Vectorizer};
+use crate::store::session::{self, Installed};
 use crate::store::transaction::as_extension_owner;
 use crate::store::wake;
 use crate::store::{diagnosis, rebuilds};
@@ -64,6 +65,17 @@ fn server() -> Result<Vec<Finding>> {
             "Add shared_preload_libraries = 'autovector' to postgresql.conf and restart the server.",
         ));
         return Ok(findings);
+    }
+    if let Installed::Other(version) = session::installed()? {
+        findings.push(finding(
+            "error",
+            "server",
+            format!(
+                "the extension is version {version}, the library {}: nothing is embedded",
+                session::VERSION
+            ),
+            "ALTER EXTENSION autovector UPDATE; or restart the server, if the library is the older one.",
+        ));
     }
     let database = diagnosis::current_database();
     if wake::is_short_of_places(database) {

@@ -2,6 +2,7 @@
 
 use autovector_domain::config::Embedding;
 use autovector_domain::estimate::{self, Estimate, Requests, Sample};
+use autovector_domain::models;
 use autovector_domain::packing;
 use autovector_domain::pipeline::Pipeline;
 
@@ -59,11 +60,8 @@ pub fn estimate(id: i32) -> Result<Report> {
 
 /// As the providers take them; see the table in docs/providers.md.
 fn requests(embedding: &Embedding, batch_size: Option<u32>) -> Requests {
-    let (inputs, tokens) = match embedding {
-        Embedding::Local(_) => (32, 2_048),
-        Embedding::OpenAi(_) => (2_048, 300_000),
-        _ => (2_048, u64::MAX),
-    };
+    let limits = models::request_limits(embedding);
+    let (inputs, tokens) = (limits.inputs as u64, limits.tokens as u64);
     Requests { batch: batch_size.map_or(BATCH.min(inputs), u64::from), inputs, tokens }
 }
 

@@ -31,7 +31,8 @@ fn due(v: &Vectorizer) -> Result<Option<Job>> {
         Ok((!when_quiet || in_rebuild.is_some() || indexes::is_quiet(v)?) && indexes::has_rows(v, min_rows)?)
     };
     if let Some(index) = &index
-        && indexes::serving(v, index.opclass.metric)?.0 == Method::None
+        && (indexes::serving(v, index.opclass.metric)?.0 == Method::None
+            || !indexes::outdated(v, index)?.is_empty())
         && ready(index.min_rows, index.create_when_queue_empty)?
     {
         let job = Job::Vectors(index.clone());

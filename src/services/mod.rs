@@ -1,6 +1,8 @@
 //! Use-cases and their order. Services know the store, the domain and the providers; nothing
 //! below them knows a service.
 
+pub mod access;
+mod adoption;
 pub mod backup;
 pub mod batch;
 pub mod cached;
@@ -11,10 +13,13 @@ pub mod doctor;
 pub mod documents;
 pub mod embedding_status;
 pub mod estimate;
+pub mod import;
 pub mod indexing;
 pub mod ingest;
+pub mod model_calls;
 pub mod operate;
 pub mod pacing;
+pub mod preview;
 pub mod provider;
 pub mod question;
 pub mod rebuild;

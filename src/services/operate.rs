@@ -6,13 +6,14 @@ use autovector_domain::config::{Indexing, Scheduling};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use serde_json::Value;
 
+use super::access::Level;
 use super::control::{managed, with_rebuild};
 use crate::error::{Error, Kind, Result};
 use crate::store::transaction::as_extension_owner;
 use crate::store::{capture, control, ledger, rebuilds, registry, work};
 
 pub fn set_priority(id: i32, priority: i32) -> Result<()> {
-    let v = managed(id)?;
+    let v = managed(id, Level::Admin)?;
     as_extension_owner(|| {
         if let Some(other) = rebuilds::filling(v.id)? {
             control::set_priority(other, priority)?;
@@ -25,7 +26,7 @@ pub fn set_priority(id: i32, priority: i32) -> Result<()> {
 
 /// Other windows, or none when `scheduling` is None; another index, where one is given. Returns what is stored.
 pub fn set_scheduling(id: i32, scheduling: Option<Value>, indexing: Option<Value>) -> Result<Value> {
-    let v = managed(id)?;
+    let v = managed(id, Level::Admin)?;
     let scheduling =
         scheduling.map_or(Ok(Scheduling::Default), |json| Scheduling::from_json(&json))?.to_json();
     let indexing = indexing.map(|json| Indexing::from_json(&json)).transpose()?;
@@ -48,7 +49,7 @@ pub fn set_budget(
     per: Option<Interval>,
     starting: Option<TimestampWithTimeZone>,
 ) -> Result<()> {
-    let v = managed(id)?;
+    let v = managed(id, Level::Admin)?;
     match tokens {
         None => as_extension_owner(|| ledger::drop_budget(v.id))?,
         Some(tokens) if tokens <= 0 => {
@@ -74,7 +75,7 @@ pub fn set_budget(
 /// Works outside the windows: for `time`, for `max_rows`, or until everything is done. Returns
 /// `running`, or `idle` when there is nothing to do.
 pub fn run(id: i32, time: Option<Duration>, max_rows: Option<i64>) -> Result<&'static str> {
-    let v = managed(id)?;
+    let v = managed(id, Level::Operate)?;
     if let Some(rows) = max_rows.filter(|rows| *rows <= 0) {
         return Err(Error::invalid(format!("max_rows must be positive, not {rows}"))
             .hint("Leave it out for all rows; ai.pause_vectorizer stops the work."));

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use autovector_domain::failure::Failure;
 use autovector_domain::pacing::{Pacer, Rates};
-use autovector_domain::packing;
 use autovector_providers::{Embedder, Embeddings, Limits, Purpose};
 
 /// A pacer with a clock, shared by the requests of one vectorizer. It outlives its provider, which
@@ -65,7 +64,7 @@ impl Paced {
 
 impl Embedder for Paced {
     fn embed(&self, inputs: &[&str], purpose: Purpose) -> Result<Embeddings, Failure> {
-        let estimated = inputs.iter().map(|input| packing::estimate_tokens(input)).sum();
+        let estimated = inputs.iter().map(|input| self.inner.count_tokens(input)).sum();
         let wait = self.pacer.lock().take(estimated, self.pacer.started.elapsed());
         if !self.wait(wait) {
             return Err(Failure::request("the request was given up before it was sent"));
@@ -84,6 +83,14 @@ impl Embedder for Paced {
         let limits = self.inner.limits();
         let most = self.pacer.rates().tokens.map_or(usize::MAX, |tokens| tokens as usize);
         Limits { tokens: limits.tokens.min(most), ..limits }
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        self.inner.count_tokens(text)
+    }
+
+    fn texts_cut(&self) -> u64 {
+        self.inner.texts_cut()
     }
 
     fn dimensions(&self) -> Option<usize> {

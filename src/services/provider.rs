@@ -27,10 +27,10 @@ pub fn open(
 
 /// Refuses a provider that needs a key which may not be used.
 pub fn require_no_key_unless(embedding: &Embedding, may_use_key: bool) -> Result<(), Failure> {
-    match embedding {
-        Embedding::OpenAi(openai) if openai.needs_key() && !may_use_key => Err(Failure::config(
-            format!("the owner of the source may not use the API key {}", openai.api_key_name),
-            format!("A superuser grants it: SELECT ai.grant_secret('{}', '<role>');", openai.api_key_name),
+    match embedding.api_key_name() {
+        Some(name) if embedding.needs_key() && !may_use_key => Err(Failure::config(
+            format!("the owner of the source may not use the API key {name}"),
+            format!("A superuser grants it: SELECT ai.grant_secret('{name}', '<role>');"),
         )),
         _ => Ok(()),
     }

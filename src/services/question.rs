@@ -13,6 +13,8 @@ use super::{provider, waiting};
 use crate::error::{Error, Kind, Result};
 use crate::settings::Settings;
 use crate::store::catalog::Vectorizer;
+use crate::store::secret_grants;
+use crate::store::transaction::{as_extension_owner, current_role};
 
 /// Questions that a session remembers for each model, and their longest text.
 const REMEMBERED: usize = 256;
@@ -75,6 +77,20 @@ pub fn embed(v: &Vectorizer, text: &str, purpose: Purpose) -> Result<Vec<f32>> {
             }
         }
     })
+}
+
+/// The vector of `text` by a provider that belongs to no vectorizer; its key is used where the caller may.
+pub fn embed_by(embedding: Embedding, text: &str, purpose: Purpose) -> Result<Vec<f32>> {
+    let role = current_role();
+    let may_use_key = match embedding.api_key_name() {
+        Some(secret) => as_extension_owner(|| secret_grants::may_use(role, secret))?,
+        None => true,
+    };
+    let (input, settings) = (text.to_owned(), Settings::now());
+    let embedded = waiting::on_thread(move || {
+        provider::open(&embedding, may_use_key, &settings)?.embed(&[&input], purpose)
+    })??;
+    Ok(embedded.vector(0).to_vec())
 }
 
 impl Opened {

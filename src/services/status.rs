@@ -32,6 +32,20 @@ pub fn search_status(id: i32) -> Result<(Freshness, indexing::State)> {
     as_extension_owner(|| Ok((status::freshness(&v)?, indexing::state(&v)?)))
 }
 
+/// So many rows that are pending are counted unless all are asked for.
+const COUNTED: i64 = 10_000;
+
+/// How many rows of vectorizer `id` are pending; i64::MAX for more than are counted, as pgai has it.
+pub fn queue_pending(id: i32, exact: bool) -> Result<i64> {
+    let role = current_role();
+    as_extension_owner(|| {
+        let v = catalog::vectorizer(id)?;
+        status::require_may_see(&v, role, "How many are pending is told to those who may SELECT from it.")?;
+        let pending = status::pending(&v, (!exact).then_some(COUNTED + 1))?;
+        Ok(if !exact && pending > COUNTED { i64::MAX } else { pending })
+    })
+}
+
 /// The state of each row of the source of vectorizer `id`.
 pub fn records(id: i32) -> Result<Vec<Record>> {
     let role = current_role();

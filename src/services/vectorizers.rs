@@ -3,18 +3,20 @@
 
 use autovector_domain::config::{Destination, Embedding, Source, VectorizerConfig};
 use autovector_domain::names;
+use autovector_domain::pipeline;
 use autovector_domain::template::Template;
 use pgrx::pg_sys;
 use serde_json::{Map, Value, json};
 
-use super::{documents, provider};
+use super::{adoption, documents, provider};
 use crate::error::{Error, Kind, Result};
 use crate::settings::Settings;
-use crate::store::catalog::{self, Pgvector, Relation};
+use crate::store::adoption as store_adoption;
+use crate::store::catalog::{self, Pgvector, Relation, Vectorizer};
 use crate::store::key::KeySpec;
 use crate::store::registry::{self, NewVectorizer};
 use crate::store::transaction::{as_extension_owner, current_role};
-use crate::store::{capture, ddl, locks, rebuilds, roles, secret_grants, wake};
+use crate::store::{capture, ddl, locks, mending, rebuilds, roles, secret_grants, vectorizer_grants, wake};
 
 /// The priority of a vectorizer that nobody gave another one.
 pub const DEFAULT_PRIORITY: i32 = 100;
@@ -31,14 +33,16 @@ pub struct Request {
     pub enqueue_existing: bool,
     pub if_not_exists: bool,
     pub priority: i32,
+    /// A store that is there already is taken over.
+    pub adopt_existing: bool,
 }
 
 /// The vectors' own table and view, as they will be made.
-struct Target {
-    schema: String,
-    table: String,
-    view_schema: String,
-    view: String,
+pub(super) struct Target {
+    pub schema: String,
+    pub table: String,
+    pub view_schema: String,
+    pub view: String,
 }
 
 /// Makes a vectorizer and returns its id; with `if_not_exists` the id of the one that has the
@@ -47,6 +51,7 @@ pub fn create(request: Request) -> Result<i32> {
     for missing in roles::missing(&request.grant_to)? {
         pgrx::warning!("role \"{missing}\" in grant_to does not exist");
     }
+    require_parts(&request)?;
     let source = source(request.source)?;
     roles::require_ownership(&source)?;
     let key = catalog::primary_key(source.oid)?.ok_or_else(|| {
@@ -69,16 +74,29 @@ pub fn create(request: Request) -> Result<i32> {
             .hint("Give another name => '…', or if_not_exists => true."));
     }
     let target = target(&config);
+    let dimensions = config.embedding.dimensions().expect("settled by config()");
+    let found = match &target {
+        Some(target) if request.adopt_existing => {
+            adoption::find(target, &source, &key, &pgvector, dimensions)?
+        }
+        _ => None,
+    };
     if let Some(target) = &target {
-        check_target(target)?;
+        check_target(target, found.as_ref())?;
     }
     check_provider(&config.embedding, source.owner, &settings)?;
     super::indexing::check(&config.indexing, config.embedding.dimensions().unwrap_or_default(), &pgvector)?;
 
     let id = as_extension_owner(registry::next_id)?;
     let owner = roles::name_by_oid(source.owner)?;
-    let dimensions = config.embedding.dimensions().expect("settled by config()");
     let store = match &target {
+        Some(_) if found.is_some() => {
+            let found = found.as_ref().expect("just seen");
+            // Before the store, as TRUNCATE of the source takes them; nobody writes from here on.
+            locks::lock_relation(source.oid, locks::SHARE_ROW_EXCLUSIVE);
+            adoption::take_over(found, &key, &pgvector, dimensions)?;
+            Some(found.oid)
+        }
         Some(target) => Some(make_target(target, &source, &key, &pgvector, dimensions, &owner)?),
         None => {
             let Destination::Column { embedding_column } = &config.destination else { unreachable!() };
@@ -97,18 +115,27 @@ pub fn create(request: Request) -> Result<i32> {
             store,
             key: &key,
             config: config.to_json(),
-            queue_schema: request.queue_schema.as_deref(),
-            queue_table: request.queue_table.as_deref(),
-            scanned: !request.enqueue_existing,
+            // Of a store that was there, every row is looked at by itself.
+            scanned: !request.enqueue_existing || found.is_some(),
             priority: request.priority,
+            adopted: found.is_some().then(|| pipeline::fingerprint(&config.embedding)).as_deref(),
         })
     })?;
     ddl::create_triggers(id, &source, &key, &relevant_columns(&config)?)?;
     if let (Some(target), Some(store)) = (&target, store) {
         let store = catalog::relation(store)?.expect("created above");
-        ddl::create_view(&target.view_schema, &target.view, &source, &store, &key, &pgvector, &owner)?;
-        ddl::grant_select(&store, &target.view_schema, &target.view, &roles::existing(&request.grant_to)?)?;
+        if !roles::relation_exists(&target.view_schema, &target.view)? {
+            ddl::create_view(&target.view_schema, &target.view, &source, &store, &key, &pgvector, &owner)?;
+        }
     }
+    let v = as_extension_owner(|| catalog::vectorizer(id))?;
+    if found.is_some() && request.enqueue_existing {
+        mending::make_all_dirty(&v)?;
+    }
+    if request.queue_schema.is_some() || request.queue_table.is_some() {
+        pgrx::warning!("queue_schema and queue_table are not heeded: the queue is {}", v.queue);
+    }
+    grant_to(&v, &roles::existing(&request.grant_to)?)?;
     if !wake::preloaded() {
         pgrx::warning!(
             "autovector is not preloaded, so no worker will fill this vectorizer; add shared_preload_libraries = 'autovector' to postgresql.conf and restart the server"
@@ -116,6 +143,16 @@ pub fn create(request: Request) -> Result<i32> {
     }
     capture::wake_at_commit();
     Ok(id)
+}
+
+/// What pgai's grant_to gives, as far as it is needed: the work itself is done with the owner's rights.
+fn grant_to(v: &Vectorizer, roles: &[String]) -> Result<()> {
+    let mut readable = vectorizer_grants::readable(v)?;
+    readable.push((v.source.ident.clone(), roles::name_of(v.source.oid)?.0));
+    for role in roles {
+        vectorizer_grants::grant_select(&readable, role)?;
+    }
+    Ok(())
 }
 
 /// Has the triggers of a vectorizer fire for rows that logical replication applies, too: by default
@@ -140,8 +177,8 @@ fn source(oid: pg_sys::Oid) -> Result<Relation> {
     Ok(source)
 }
 
-/// The whole configuration, with names resolved and the model's dimension filled in.
-fn config(request: &Request, schema: &str, table: &str, settings: &Settings) -> Result<VectorizerConfig> {
+/// What there is no default for.
+fn require_parts(request: &Request) -> Result<()> {
     for (required, example) in [
         ("embedding", "embedding => ai.embedding_local()"),
         ("loading", "loading => ai.loading_column('body')"),
@@ -151,6 +188,11 @@ fn config(request: &Request, schema: &str, table: &str, settings: &Settings) -> 
                 .hint(format!("Give {example}.")));
         }
     }
+    Ok(())
+}
+
+/// The whole configuration, with names resolved and the model's dimension filled in.
+fn config(request: &Request, schema: &str, table: &str, settings: &Settings) -> Result<VectorizerConfig> {
     let mut parts = request.config.clone();
     parts.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     let mut config = VectorizerConfig::from_json(&Value::Object(parts))?;
@@ -174,6 +216,7 @@ pub(super) fn settle(mut config: VectorizerConfig, settings: &Settings) -> Resul
         local.dimensions = Some(found);
     }
     config.validate()?;
+    config.embedding.check_model()?;
     Ok(config)
 }
 
@@ -254,7 +297,7 @@ fn name(request: &Request, config: &VectorizerConfig, schema: &str, table: &str)
     }
 }
 
-fn target(config: &VectorizerConfig) -> Option<Target> {
+pub(super) fn target(config: &VectorizerConfig) -> Option<Target> {
     let Destination::Table(table) = &config.destination else { return None };
     let set = |name: &Option<String>| name.clone().expect("resolved by config()");
     Some(Target {
@@ -265,7 +308,8 @@ fn target(config: &VectorizerConfig) -> Option<Target> {
     })
 }
 
-fn check_target(target: &Target) -> Result<()> {
+/// Names that are free, but for a store that is taken over and the view upon it.
+fn check_target(target: &Target, found: Option<&Relation>) -> Result<()> {
     for (schema, name, what, argument) in [
         (&target.view_schema, &target.view, "an object", "view_name"),
         (&target.schema, &target.table, "an object", "target_table"),
@@ -274,7 +318,12 @@ fn check_target(target: &Target) -> Result<()> {
             return Err(Error::new(Kind::UndefinedObject, format!("schema \"{schema}\" does not exist"))
                 .hint("Create it first, or leave the schema out."));
         }
-        if roles::relation_exists(schema, name)? {
+        let taken_over = match found {
+            Some(_) if argument == "target_table" => true,
+            Some(store) => store_adoption::reads(schema, name, store.oid)?,
+            None => false,
+        };
+        if !taken_over && roles::relation_exists(schema, name)? {
             return Err(Error::new(
                 Kind::DuplicateObject,
                 format!("{what} named {schema}.{name} already exists"),
@@ -294,12 +343,12 @@ pub(super) fn check_provider(embedding: &Embedding, owner: pg_sys::Oid, settings
     };
     provider::require_no_key_unless(embedding, may_use_key)
         .map_err(|failure| Error { kind: Kind::InsufficientPrivilege, ..failure.into() })?;
-    if let Embedding::OpenAi(openai) = embedding {
-        let missing = (provider::surroundings(settings).secrets)(&openai.api_key_name).is_none();
-        if missing && openai.needs_key() {
+    if let Some(name) = embedding.api_key_name() {
+        let missing = (provider::surroundings(settings).secrets)(name).is_none();
+        if missing && embedding.needs_key() {
             pgrx::warning!(
                 "API key \"{}\" is not set; put it into the environment of the server or into a file of that name in autovector.secrets_directory",
-                openai.api_key_name
+                name
             );
             return Ok(());
         }

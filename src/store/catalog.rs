@@ -2,6 +2,7 @@
 //! Read anew for every batch, so that a renamed column or a new owner counts at once.
 
 use autovector_domain::config::{Destination, VectorizerConfig};
+use autovector_domain::pipeline;
 use pgrx::{JsonB, PgSqlErrorCode, pg_sys};
 
 use super::ident::Ident;
@@ -30,6 +31,9 @@ pub struct Vectorizer {
     pub loads_bytes: bool,
     /// The owner of the source may have the key used that the configuration names, if any.
     pub may_use_key: bool,
+    /// Chunks of the store without a hash were made by the model as it is configured: the store was
+    /// taken over, and the model has not changed since.
+    pub adopted: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +157,20 @@ pub fn id_of(name: &str) -> Result<i32> {
     }
 }
 
+/// The same for the functions that pgai had: those passed an unknown name over in silence, which
+/// scripts count on, so it is a warning and None.
+pub fn known_id(name: &str) -> Result<Option<i32>> {
+    match id_of(name) {
+        Ok(id) => Ok(Some(id)),
+        Err(error) if error.kind == Kind::UndefinedObject => {
+            let hint = error.hint.as_deref().unwrap_or_default();
+            pgrx::warning!("{error}, nothing was done ({hint})");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The name of vectorizer `id`.
 pub fn name_of(id: i32) -> Result<String> {
     match sql::query_one("SELECT name::text FROM ai.vectorizer WHERE id = $1", &[id.into()], |r| r.value(1))?
@@ -190,13 +208,14 @@ struct Stored {
     failed: Ident,
     source_pk: serde_json::Value,
     config: serde_json::Value,
+    adopted: Option<String>,
 }
 
 /// The vectorizer `id`. Errors: it does not exist, or what it stands on is gone.
 pub fn vectorizer(id: i32) -> Result<Vectorizer> {
     let stored = sql::query_one(
         "SELECT name::text, source::oid, store::oid, source_schema::text || '.' || source_table::text,
-                queue_schema::text, queue_table::text, queue_failed_table::text, source_pk, config
+                queue_schema::text, queue_table::text, queue_failed_table::text, source_pk, config, adopted
            FROM ai.vectorizer WHERE id = $1",
         &[id.into()],
         |row| {
@@ -210,6 +229,7 @@ pub fn vectorizer(id: i32) -> Result<Vectorizer> {
                 failed: Ident::qualified("ai", &row.value::<String>(7)?),
                 source_pk: row.value::<JsonB>(8)?.0,
                 config: row.value::<JsonB>(9)?.0,
+                adopted: row.get(10)?,
             })
         },
     )?;
@@ -245,6 +265,7 @@ pub fn vectorizer(id: i32) -> Result<Vectorizer> {
         Some(secret) => secret_grants::may_use(source.owner, secret)?,
         None => true,
     };
+    let adopted = stored.adopted.is_some_and(|made_by| made_by == pipeline::fingerprint(&config.embedding));
     Ok(Vectorizer {
         id,
         name: stored.name,
@@ -259,11 +280,12 @@ pub fn vectorizer(id: i32) -> Result<Vectorizer> {
         config,
         loads_bytes,
         may_use_key,
+        adopted,
     })
 }
 
 /// The key as it was when the vectorizer was created, under today's column names.
-fn stored_key(source: &Relation, source_pk: &serde_json::Value) -> Result<KeySpec> {
+pub fn stored_key(source: &Relation, source_pk: &serde_json::Value) -> Result<KeySpec> {
     let mut parts: Vec<(i64, i16, String)> = source_pk
         .as_array()
         .into_iter()

@@ -27,6 +27,17 @@ pub fn read(id: i32) -> Result<Option<Control>> {
     )
 }
 
+/// True when this transaction has changed what is asked of the vectorizer.
+pub fn is_uncommitted(id: i32) -> Result<bool> {
+    let own = sql::query_one(
+        "SELECT coalesce(c.xmin = pg_current_xact_id_if_assigned()::xid, false)
+           FROM ai._vectorizer_control c WHERE c.vectorizer_id = $1",
+        &[id.into()],
+        |row| row.value::<bool>(1),
+    )?;
+    Ok(own == Some(true))
+}
+
 /// Sets the state, with who asked for it and why. True when it changed. Pausing again without a
 /// reason keeps the one that was given; every change of state ends a run outside the windows.
 pub fn set_state(id: i32, state: &str, reason: Option<&str>, by: &str, with_all: bool) -> Result<bool> {

@@ -39,14 +39,25 @@ pub fn create_queue(id: i32, key: &KeySpec, owner: &str) -> Result<()> {
     drop_queue(id)?;
     let (queue, failed) = queue_idents(id);
     let (columns, names) = (key.definitions(), key.stored_names());
+    let has = |name: &str| key.columns.iter().any(|c| c.stored_name == name);
+    if let Some(taken) = QUEUE_COLUMNS.iter().find(|name| has(name)) {
+        return Err(Error::invalid(format!("key column \"{taken}\" has the name of a column of the queue"))
+            .hint("Rename the key column."));
+    }
+    // A partition key of this name is common, and it says the same: that there is a failed row.
+    let created_at = match has("created_at") {
+        true => "",
+        false => "created_at timestamptz NOT NULL DEFAULT now(),",
+    };
     for statement in [
         format!(
-            "CREATE TABLE {queue} ({columns}, queued_at timestamptz NOT NULL DEFAULT now(), gen int8 NOT NULL,
-               loading_retries int4 NOT NULL DEFAULT 0, loading_retry_after timestamptz, PRIMARY KEY ({names}))
+            "CREATE TABLE {queue} ({columns}, queued_at timestamptz NOT NULL DEFAULT now(),
+               loading_retries int4 NOT NULL DEFAULT 0, loading_retry_after timestamptz, gen int8 NOT NULL,
+               PRIMARY KEY ({names}))
                WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)"
         ),
         format!(
-            "CREATE TABLE {failed} ({columns}, created_at timestamptz NOT NULL DEFAULT now(),
+            "CREATE TABLE {failed} ({columns}, {created_at}
                failure_step text NOT NULL DEFAULT '', error text, PRIMARY KEY ({names}))"
         ),
         format!("ALTER TABLE {queue} OWNER TO {}", Ident::new(owner)),
@@ -56,6 +67,10 @@ pub fn create_queue(id: i32, key: &KeySpec, owner: &str) -> Result<()> {
     }
     Ok(())
 }
+
+/// Columns of queue and failed table besides the key.
+const QUEUE_COLUMNS: [&str; 6] =
+    ["queued_at", "loading_retries", "loading_retry_after", "gen", "failure_step", "error"];
 
 fn queue_idents(id: i32) -> (Ident, Ident) {
     (Ident::qualified("ai", &queue_name(id)), Ident::qualified("ai", &failed_name(id)))
@@ -101,7 +116,7 @@ pub fn create_store(
     oid_of(&store)
 }
 
-const RESERVED: [&str; 6] =
+pub const RESERVED: [&str; 6] =
     ["embedding_uuid", "chunk_seq", "chunk", "embedding", "content_hash", "embedded_at"];
 
 fn oid_of(ident: &Ident) -> Result<pg_sys::Oid> {
@@ -275,18 +290,6 @@ pub fn create_view(
     ))?;
     if super::transaction::current_role() != source.owner {
         sql::execute_once(&format!("ALTER VIEW {view} OWNER TO {}", Ident::new(owner)))?;
-    }
-    Ok(())
-}
-
-pub fn grant_select(store: &Relation, view_schema: &str, view: &str, roles: &[String]) -> Result<()> {
-    for role in roles {
-        let role = if role == "public" { "PUBLIC".to_owned() } else { Ident::new(role).to_string() };
-        sql::execute_once(&format!(
-            "GRANT SELECT ON {}, {} TO {role}",
-            store.ident,
-            Ident::qualified(view_schema, view)
-        ))?;
     }
     Ok(())
 }

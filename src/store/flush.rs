@@ -2,8 +2,9 @@
 //! transaction. Statements run as the owner of what they write, on the latest snapshot: an old
 //! one (REPEATABLE READ) would miss vectors that a worker wrote meanwhile.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use pgrx::datum::DatumWithOid;
@@ -14,13 +15,28 @@ use super::capture::{Change, NotedKey};
 use super::catalog::{self, Vectorizer};
 use super::key::columns_of;
 use super::sql;
-use super::transaction::{as_extension_owner, as_role, attempt, has_fixed_snapshot};
+use super::transaction::{as_extension_owner, as_role, as_role_unpinned, attempt, has_fixed_snapshot};
 use crate::error::{Error, Kind, Result};
 
 thread_local! {
     /// Forgotten when the source, the queue or the store changes its shape or owner.
-    static TARGETS: RefCell<HashMap<i32, Rc<Vectorizer>>> = RefCell::default();
+    static TARGETS: RefCell<HashMap<i32, Rc<Target>>> = RefCell::default();
     static WATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A vectorizer whose source this backend has written to.
+struct Target {
+    vectorizer: Vectorizer,
+    /// Makes `$1` dirty, where the key is one number.
+    upsert: OnceCell<String>,
+}
+
+impl Deref for Target {
+    type Target = Vectorizer;
+
+    fn deref(&self) -> &Vectorizer {
+        &self.vectorizer
+    }
 }
 
 /// Raises an error of ours as PostgreSQL's: inside triggers and callbacks there is no caller to
@@ -38,7 +54,7 @@ pub fn raise<T>(result: Result<T>) -> T {
 /// The vectorizer that a trigger names. Where the transaction's snapshot is too old to know it, the
 /// change cannot be captured, and the transaction has to be tried again, as after any change that
 /// it cannot see.
-fn target(vectorizer: i32) -> Result<Rc<Vectorizer>> {
+fn target(vectorizer: i32) -> Result<Rc<Target>> {
     let found = known_target(vectorizer);
     if found.as_ref().is_err_and(is_broken) && has_fixed_snapshot() {
         let exists = as_extension_owner(|| {
@@ -55,7 +71,7 @@ fn target(vectorizer: i32) -> Result<Rc<Vectorizer>> {
     found
 }
 
-fn known_target(vectorizer: i32) -> Result<Rc<Vectorizer>> {
+fn known_target(vectorizer: i32) -> Result<Rc<Target>> {
     if !WATCHING.replace(true) {
         // SAFETY: a plain function that lives as long as the library.
         unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null()) };
@@ -63,7 +79,8 @@ fn known_target(vectorizer: i32) -> Result<Rc<Vectorizer>> {
     if let Some(target) = TARGETS.with_borrow(|targets| targets.get(&vectorizer).cloned()) {
         return Ok(target);
     }
-    let target = Rc::new(as_extension_owner(|| catalog::vectorizer(vectorizer))?);
+    let found = as_extension_owner(|| catalog::vectorizer(vectorizer))?;
+    let target = Rc::new(Target { vectorizer: found, upsert: OnceCell::new() });
     TARGETS.with_borrow_mut(|targets| targets.insert(vectorizer, target.clone()));
     Ok(target)
 }
@@ -151,11 +168,17 @@ const WORTH_A_TRY: usize = 64;
 
 /// One generation serves the whole statement: what counts is that it is newer than the last.
 /// Keys go in sorted, so that two commits with common keys cannot deadlock.
-fn make_dirty(v: &Vectorizer, keys: &[NotedKey]) -> Result<()> {
+fn make_dirty(v: &Target, keys: &[NotedKey]) -> Result<()> {
     let (rows, args) = match keys {
-        // The commonest case, a single row, is worth a plan without a function scan.
+        // The commonest case, a single row with a number for a key. The statement names everything in
+        // full: to pin the search_path for it would cost a tenth of it.
+        [NotedKey::Int(value)] => {
+            let upsert = v.upsert.get_or_init(|| upsert_number(v));
+            return as_role_unpinned(v.queue_owner, || sql::execute_latest(upsert, &[(*value).into()]));
+        }
         [key] => {
-            (format!("VALUES ({}, nextval('ai._generation_seq'))", one_key(v, key).0), one_key(v, key).1)
+            let (value, args) = one_key(v, key);
+            (format!("VALUES ({value}, nextval('ai._generation_seq'))"), args)
         }
         // Two texts may be one key (1.0 and 1.00): the type decides what is distinct.
         _ => {
@@ -187,11 +210,22 @@ fn make_dirty(v: &Vectorizer, keys: &[NotedKey]) -> Result<()> {
     })
 }
 
+fn upsert_number(v: &Vectorizer) -> String {
+    let names = v.key.stored_names();
+    format!(
+        "INSERT INTO {} ({names}, gen)
+         VALUES (($1::pg_catalog.int8)::{}, pg_catalog.nextval('ai._generation_seq'::pg_catalog.regclass))
+         ON CONFLICT ({names}) DO UPDATE
+           SET gen = excluded.gen, loading_retries = 0, loading_retry_after = NULL",
+        v.queue, v.key.columns[0].type_sql
+    )
+}
+
 /// Deletes what belongs to deleted rows: dirty keys first, then vectors. A worker that is
 /// completing such a row holds its dirty key locked; after that wait its vectors are visible.
 /// A backfill batch in flight has no dirty key that could stop it, so while the backfill runs
 /// the key stays dirty as a tombstone, and a worker clears up after it.
-fn delete(v: &Vectorizer, keys: &[NotedKey]) -> Result<()> {
+fn delete(v: &Target, keys: &[NotedKey]) -> Result<()> {
     if !backfill_finished(v.id)? {
         make_dirty(v, keys)?;
     } else {

@@ -85,6 +85,32 @@ pub fn serving(v: &Vectorizer, metric: Metric) -> Result<(Method, Opclass)> {
     Ok((Method::None, Opclass { metric, halfvec: false }))
 }
 
+/// The names of the indexes over the vectors that were built for `v` and are not what `index` asks
+/// for: another method, distance or other parameters.
+pub fn outdated(v: &Vectorizer, index: &Index) -> Result<Vec<String>> {
+    let found = sql::query(
+        "SELECT c.relname::text, m.amname::text, o.opcname::text, coalesce(c.reloptions, '{}')
+           FROM pg_catalog.pg_index i
+           JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+           JOIN pg_catalog.pg_am m ON m.oid = c.relam
+           JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[0]
+          WHERE i.indrelid = $1 AND i.indisvalid AND c.relname ~ ('^_vectorizer_(hnsw|ivfflat|diskann)_' || $2 || '(_new)?$')",
+        &[v.store.oid.into(), v.id.to_string().into()],
+        |row| Ok((row.value(1)?, row.value::<String>(2)?, row.value::<String>(3)?, row.value::<Vec<String>>(4)?)),
+    )?;
+    let wanted: Vec<String> = index.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let is_wanted = |method: &str, opclass: &str, options: &[String]| {
+        // Lists are counted from the rows where nobody says how many; DiskANN has one operator class.
+        method == index.method
+            && (method == "diskann" || opclass == index.opclass.as_str())
+            && (method == "ivfflat" && wanted.is_empty()
+                || options.len() == wanted.len() && options.iter().all(|option| wanted.contains(option)))
+    };
+    let outdated =
+        found.into_iter().filter(|(_, method, opclass, options)| !is_wanted(method, opclass, options));
+    Ok(outdated.map(|(name, ..)| name).collect())
+}
+
 /// True when the store has a valid index over the words of its chunks, whoever built it.
 pub fn has_words(v: &Vectorizer, configuration: &str) -> Result<bool> {
     let found = sql::query_one(
@@ -197,7 +223,8 @@ fn lists(v: &Vectorizer) -> Result<i64> {
     Ok(lists.clamp(1, 32_768))
 }
 
-/// Statements that remove the invalid remains of an earlier build and build the index.
+/// Statements that remove the invalid remains of an earlier build and build the index. One that was
+/// configured otherwise serves until the new one can.
 pub fn statements(v: &Vectorizer, pgvector: &Pgvector, job: &Job, schema: &str) -> Result<Vec<String>> {
     let (name, definition) = match job {
         Job::Words(configuration) => {
@@ -224,10 +251,22 @@ pub fn statements(v: &Vectorizer, pgvector: &Pgvector, job: &Job, schema: &str) 
             (name, format!("{} ({operand}{opclass}){with}", index.method))
         }
     };
-    Ok(vec![
-        format!("DROP INDEX CONCURRENTLY IF EXISTS {}", Ident::qualified(schema, &name)),
-        format!("CREATE INDEX CONCURRENTLY {} ON {} USING {definition}", Ident::new(&name), v.store.ident),
-    ])
+    let drop = |name: &str| format!("DROP INDEX CONCURRENTLY IF EXISTS {}", Ident::qualified(schema, name));
+    let build = |name: &str| {
+        format!("CREATE INDEX CONCURRENTLY {} ON {} USING {definition}", Ident::new(name), v.store.ident)
+    };
+    let outdated = match job {
+        Job::Vectors(index) => outdated(v, index)?,
+        Job::Words(_) => Vec::new(),
+    };
+    if outdated.is_empty() {
+        return Ok(vec![drop(&name), build(&name)]);
+    }
+    let new = format!("{name}_new");
+    let rename = format!("ALTER INDEX {} RENAME TO {}", Ident::qualified(schema, &new), Ident::new(&name));
+    let old = outdated.iter().map(|name| drop(name));
+    // An invalid one may bear the name as well.
+    Ok([drop(&new), build(&new)].into_iter().chain(old).chain([drop(&name), rename]).collect())
 }
 
 /// Runs one utility statement at top level, outside SPI, so that it may commit in between as
@@ -235,9 +274,9 @@ pub fn statements(v: &Vectorizer, pgvector: &Pgvector, job: &Job, schema: &str) 
 pub fn run_top_level(statement: &str) -> Result<()> {
     let text = CString::new(statement).expect("statements have no NUL");
     // SAFETY: outside a transaction, on the worker's main thread. What is done is what
-    // PostgreSQL does with a simple query of one utility statement: parse, then ProcessUtility
-    // as top level within a transaction command. The parse tree is allocated in a context that
-    // outlives the statement's own commits.
+    // PostgreSQL does with a simple query of one utility statement: parse, then run it in a portal
+    // within a transaction command. The parse tree is allocated in a context that outlives the
+    // statement's own commits.
     let result = PgTryBuilder::new(AssertUnwindSafe(|| unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
@@ -259,20 +298,7 @@ pub fn run_top_level(statement: &str) -> Result<()> {
         (*planned).utilityStmt = (*raw).stmt;
         (*planned).stmt_location = (*raw).stmt_location;
         (*planned).stmt_len = (*raw).stmt_len;
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        pg_sys::ProcessUtility(
-            planned,
-            text.as_ptr(),
-            false,
-            pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone),
-            std::ptr::null_mut(),
-        );
-        if pg_sys::ActiveSnapshotSet() {
-            pg_sys::PopActiveSnapshot();
-        }
+        run_portal(planned, text.as_ptr());
         pg_sys::CommitTransactionCommand();
         pg_sys::CurrentMemoryContext = previous;
         pg_sys::MemoryContextDelete(context);
@@ -285,4 +311,34 @@ pub fn run_top_level(statement: &str) -> Result<()> {
         unsafe { pg_sys::AbortCurrentTransaction() };
     }
     result
+}
+
+/// Runs one planned utility statement at top level, in a portal: event triggers that follow a commit
+/// of the statement's own find the snapshot there that they need.
+///
+/// # Safety
+/// Within a transaction command, outside any portal; both arguments outlive the statement's commits.
+unsafe fn run_portal(planned: *mut pg_sys::PlannedStmt, text: *const std::ffi::c_char) {
+    // SAFETY: the caller's promise; the portal has no name, nobody else has it, and it is dropped
+    // here or by the abort of the transaction.
+    unsafe {
+        let portal = pg_sys::CreatePortal(c"".as_ptr(), true, true);
+        (*portal).visible = false;
+        let statements = pg_sys::lappend(std::ptr::null_mut(), planned.cast());
+        let tag = pg_sys::CreateCommandTag((*planned).utilityStmt);
+        pg_sys::PortalDefineQuery(portal, std::ptr::null(), text, tag, statements, std::ptr::null_mut());
+        pg_sys::PortalStart(portal, std::ptr::null_mut(), 0, std::ptr::null_mut());
+        let nowhere = pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone);
+        pg_sys::PortalRun(
+            portal,
+            std::ffi::c_long::MAX,
+            true,
+            #[cfg(not(feature = "pg18"))]
+            true,
+            nowhere,
+            nowhere,
+            std::ptr::null_mut(),
+        );
+        pg_sys::PortalDrop(portal, false);
+    }
 }

@@ -113,6 +113,9 @@ fn acquire(vectorizer: i32, lock: Lock, mode: Mode, session: bool, dont_wait: bo
 /// The mode of who reads.
 pub const ACCESS_SHARE: u32 = pg_sys::AccessShareLock;
 
+/// The mode of who makes triggers: nobody writes meanwhile.
+pub const SHARE_ROW_EXCLUSIVE: u32 = pg_sys::ShareRowExclusiveLock;
+
 /// The mode of who writes.
 pub const ROW_EXCLUSIVE: u32 = pg_sys::RowExclusiveLock;
 

@@ -29,7 +29,7 @@ fn make_triggers(v: &Vectorizer, watched: &[String], always: bool) -> Result<()>
 
 /// Every row of the source, and every key of the store that has no row any more, becomes dirty. Texts
 /// that are as they were cost no call.
-fn make_all_dirty(v: &Vectorizer) -> Result<()> {
+pub fn make_all_dirty(v: &Vectorizer) -> Result<()> {
     let stored = v.key.stored_list("t");
     let gone = match v.column {
         Some(_) => String::new(),
@@ -39,7 +39,8 @@ fn make_all_dirty(v: &Vectorizer) -> Result<()> {
     let statement = format!(
         "INSERT INTO {} ({names}, gen)
          SELECT a.*, (SELECT nextval('ai._generation_seq')) FROM (SELECT {} FROM {} s{gone}) a
-         ON CONFLICT ({names}) DO UPDATE SET gen = excluded.gen",
+         ON CONFLICT ({names}) DO UPDATE
+           SET gen = excluded.gen, loading_retries = 0, loading_retry_after = NULL",
         v.queue,
         v.key.source_list("s"),
         v.source.scan(),

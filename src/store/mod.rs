@@ -1,6 +1,7 @@
 //! All that touches PostgreSQL: statements, transactions, locks, shared memory, triggers. No
 //! other module runs SQL.
 
+pub mod adoption;
 pub mod backup;
 pub mod capture;
 pub mod catalog;
@@ -27,6 +28,7 @@ pub mod locks;
 pub mod mending;
 pub mod nearest;
 pub mod ownership;
+pub mod pgai;
 pub mod queue;
 pub mod rebuilds;
 pub mod record_status;
@@ -35,12 +37,14 @@ pub mod roles;
 pub mod sample;
 pub mod secret_grants;
 pub mod session;
+pub mod session_setting;
 mod sql;
 pub mod status;
 pub mod transaction;
 mod triggers;
 pub mod utility;
 mod vector_datum;
+pub mod vectorizer_grants;
 pub mod vectors;
 pub mod wake;
 pub mod work;

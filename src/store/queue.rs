@@ -62,8 +62,16 @@ pub struct ClaimedRow {
     pub retries: i32,
     /// The template's columns, in `Pipeline::columns` order.
     pub columns: Vec<Option<String>>,
-    /// Chunks that the store holds for the key: sequence number and content hash.
-    pub existing: Vec<(i32, [u8; 32])>,
+    /// Chunks that the store holds for the key, with their sequence numbers.
+    pub existing: Vec<(i32, Stored)>,
+}
+
+/// What says whether a chunk of the store is still right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    Hash([u8; 32]),
+    /// The chunk itself, of a store that was taken over: its hash is to be reckoned.
+    Text(String),
 }
 
 /// A document as it lies in its row.
@@ -279,20 +287,26 @@ fn read_dirty(v: &Vectorizer, template_columns: &[String], keys: &[Key]) -> Resu
     let (inner, outer) = text_columns(v, template_columns, "r");
     let existing = match v.column {
         Some(_) => {
-            "LEFT JOIN LATERAL (SELECT NULL::int4[] AS seqs, NULL::text[] AS hashes) e ON true".to_owned()
+            "LEFT JOIN LATERAL (SELECT NULL::int4[] AS seqs, NULL::text[] AS hashes, NULL::text[] AS texts) e ON true".to_owned()
         }
         None => format!(
             "LEFT JOIN LATERAL (
                SELECT array_agg(st.chunk_seq ORDER BY st.chunk_seq) AS seqs,
-                      array_agg(encode(st.content_hash, 'hex') ORDER BY st.chunk_seq) AS hashes
+                      array_agg(encode(st.content_hash, 'hex') ORDER BY st.chunk_seq) AS hashes,
+                      {} AS texts
                  FROM {} st WHERE {}) e ON true",
+            match v.adopted {
+                true => "array_agg(CASE WHEN st.content_hash IS NULL THEN st.chunk END ORDER BY st.chunk_seq)",
+                false => "NULL::text[]",
+            },
             v.store.ident,
             v.key.stored_matches_unnested("st", "u"),
         ),
     };
     let statement = format!(
-        "SELECT {outer_keys}, r.gen, r.present, r.seqs, r.hashes, r.loading_retries, {outer}
-           FROM (SELECT {inner_keys}, q.gen, q.loading_retries, s.{first_source_key} IS NOT NULL AS present, e.seqs, e.hashes,
+        "SELECT {outer_keys}, r.gen, r.present, r.seqs, r.hashes, r.texts, r.loading_retries, {outer}
+           FROM (SELECT {inner_keys}, q.gen, q.loading_retries, s.{first_source_key} IS NOT NULL AS present,
+                        e.seqs, e.hashes, e.texts,
                         u.ordinality, {inner},
                         sum(coalesce(pg_column_size(s.{text}), 0)) OVER (ORDER BY u.ordinality)
                           - coalesce(pg_column_size(s.{text}), 0) AS before
@@ -323,22 +337,27 @@ fn read_dirty(v: &Vectorizer, template_columns: &[String], keys: &[Key]) -> Resu
             let present: bool = row.value(width + 2)?;
             let seqs: Vec<i32> = row.get(width + 3)?.unwrap_or_default();
             let hashes: Vec<Option<String>> = row.get(width + 4)?.unwrap_or_default();
+            let texts: Vec<Option<String>> = row.get(width + 5)?.unwrap_or_else(|| vec![None; seqs.len()]);
+            let stored = hashes.into_iter().zip(texts).map(|(hash, text)| match text {
+                Some(text) => Stored::Text(text),
+                None => Stored::Hash(fixed(hash)),
+            });
             let (text, document) =
-                if present { read_body(v, row, width + 6, template_columns.len())? } else { (None, None) };
+                if present { read_body(v, row, width + 7, template_columns.len())? } else { (None, None) };
             Ok(ClaimedRow {
                 key: read_key(row, 1, width)?,
                 generation: Some(row.value(width + 1)?),
                 text,
                 document,
-                retries: row.value(width + 5)?,
-                columns: read_columns(row, width + 7, template_columns.len())?,
-                existing: seqs.into_iter().zip(hashes).map(|(seq, hash)| (seq, fixed(hash))).collect(),
+                retries: row.value(width + 6)?,
+                columns: read_columns(row, width + 8, template_columns.len())?,
+                existing: seqs.into_iter().zip(stored).collect(),
             })
         })
     })
 }
 
-/// A hash from its hexadecimal digits. A chunk without one (an adopted one) equals no new chunk.
+/// A hash from its hexadecimal digits. A chunk without one equals no new chunk.
 fn fixed(hash: Option<String>) -> [u8; 32] {
     let mut bytes = [0; 32];
     let digits = hash.unwrap_or_default();

@@ -19,11 +19,11 @@ pub struct NewVectorizer<'a> {
     pub store: Option<pg_sys::Oid>,
     pub key: &'a KeySpec,
     pub config: Value,
-    pub queue_schema: Option<&'a str>,
-    pub queue_table: Option<&'a str>,
     /// Rows that are there already are left alone.
     pub scanned: bool,
     pub priority: i32,
+    /// The fingerprint of the model that made the chunks of a store that was taken over.
+    pub adopted: Option<&'a str>,
 }
 
 pub fn next_id() -> Result<i32> {
@@ -37,10 +37,6 @@ pub fn id_by_name(name: &str) -> Result<Option<i32>> {
 }
 
 pub fn insert(new: &NewVectorizer<'_>) -> Result<()> {
-    if new.queue_schema.is_some_and(|schema| schema != "ai") || new.queue_table.is_some() {
-        return Err(Error::new(Kind::Unsupported, "queue_schema and queue_table cannot be chosen")
-            .hint("Leave them out: the queue is ai._vectorizer_q_<id>."));
-    }
     let source_pk: Vec<Value> = new
         .key
         .columns
@@ -50,8 +46,8 @@ pub fn insert(new: &NewVectorizer<'_>) -> Result<()> {
         .collect();
     sql::execute(
         "INSERT INTO ai.vectorizer (id, source_schema, source_table, source_pk, trigger_name, queue_schema, queue_table,
-                                    config, queue_failed_table, name, source, store)
-         VALUES ($1, $2::name, $3::name, $4, $5::name, 'ai', $6::name, $7, $8::name, $9::name, $10::regclass, $11::regclass)",
+                                    config, queue_failed_table, name, source, store, adopted)
+         VALUES ($1, $2::name, $3::name, $4, $5::name, 'ai', $6::name, $7, $8::name, $9::name, $10::regclass, $11::regclass, $12)",
         &[
             new.id.into(),
             new.source_schema.into(),
@@ -64,6 +60,7 @@ pub fn insert(new: &NewVectorizer<'_>) -> Result<()> {
             new.name.into(),
             new.source.into(),
             new.store.into(),
+            new.adopted.into(),
         ],
     )?;
     sql::execute(

@@ -1,5 +1,6 @@
 //! A look at some rows of a source, without claiming them.
 
+use pgrx::JsonB;
 use pgrx::datum::DatumWithOid;
 
 use super::catalog::Vectorizer;
@@ -68,4 +69,26 @@ pub fn tokens_per_minute(v: &Vectorizer) -> Result<Option<i64>> {
         |row| row.get(1),
     )
     .map(Option::flatten)
+}
+
+/// The first rows of the source by their key, with it. With the rights of the caller, whose
+/// policies count.
+pub fn first_rows(
+    v: &Vectorizer,
+    template_columns: &[String],
+    rows: i32,
+) -> Result<Vec<(JsonB, SampledRow)>> {
+    let columns: String =
+        template_columns.iter().map(|column| format!(", s.{}::text", Ident::new(column))).collect();
+    let statement = format!(
+        "SELECT {}, s.{}::text{columns} FROM {} s ORDER BY {} LIMIT $1",
+        v.key.source_json("s"),
+        Ident::new(&v.config.loading.column_name),
+        v.source.scan(),
+        v.key.source_list("s"),
+    );
+    sql::query(&statement, &[rows.into()], |row| {
+        let columns = (0..template_columns.len()).map(|i| row.get(i + 3)).collect::<Result<_>>()?;
+        Ok((row.value(1)?, SampledRow { text: row.get(2)?, columns }))
+    })
 }

@@ -37,6 +37,9 @@ const PINNED: [(&str, &str); 16] = [
     ("jit", "off"),
 ];
 
+/// What `extversion` is after CREATE EXTENSION and ALTER EXTENSION autovector UPDATE.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Connects this background worker to `database` as the bootstrap superuser and pins its
 /// settings. A missing database is FATAL: the process ends.
 pub fn connect(database: pg_sys::Oid) {
@@ -78,15 +81,36 @@ pub fn identity() -> Result<WorkerIdentity> {
     Ok(found.expect("a backend finds itself in pg_stat_activity"))
 }
 
-/// True where the extension is installed in the connected database.
-pub fn extension_exists() -> Result<bool> {
-    sql::query_one(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'autovector')
-                AND to_regclass('ai._lease') IS NOT NULL",
+/// The extension in the connected database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Installed {
+    Not,
+    /// Of this library's version.
+    Ours,
+    /// Of another one: ALTER EXTENSION has not been run since the library was replaced, or the
+    /// server has not been restarted since.
+    Other(String),
+}
+
+/// Which version of the extension is installed in the connected database.
+pub fn installed() -> Result<Installed> {
+    let version = sql::query_one(
+        "SELECT extversion::pg_catalog.text FROM pg_catalog.pg_extension
+          WHERE extname OPERATOR(pg_catalog.=) 'autovector' AND pg_catalog.to_regclass('ai._lease') IS NOT NULL",
         &[],
-        |row| row.value(1),
-    )
-    .map(|found| found.unwrap_or(false))
+        |row| row.value::<String>(1),
+    )?;
+    Ok(match version {
+        None => Installed::Not,
+        Some(version) if version == VERSION => Installed::Ours,
+        Some(version) => Installed::Other(version),
+    })
+}
+
+/// True where the extension is installed in the connected database, with the tables and functions
+/// that this library knows.
+pub fn extension_exists() -> Result<bool> {
+    Ok(installed()? == Installed::Ours)
 }
 
 /// The name of the connected database.

@@ -66,20 +66,9 @@ pub fn execute(statement: &str, args: &[DatumWithOid<'_>]) -> Result<usize> {
     run(statement, args, |_| Ok(processed()))
 }
 
-/// Runs a statement that is used once (DDL): its plan is not kept.
+/// Runs a statement that is used once (DDL): its plan is not kept. Not by pgrx, which would give the
+/// transaction an id first: LOCK needs none, and a standby has none.
 pub fn execute_once(statement: &str) -> Result<()> {
-    // SAFETY: reads the state of the server.
-    if unsafe { pg_sys::RecoveryInProgress() } {
-        return execute_on_standby(statement);
-    }
-    Spi::connect_mut(|client| {
-        client.update(statement, None, &[])?;
-        Ok(())
-    })
-}
-
-/// pgrx would give the transaction an id first, which a standby has none of; LOCK needs none.
-fn execute_on_standby(statement: &str) -> Result<()> {
     use crate::error::{Error, Kind};
 
     let text =
@@ -112,12 +101,10 @@ fn run<T>(
                 client.prepare_mut(statement, &types)?.keep()
             }
         };
-        // pgrx gives a transaction that may write an id, which a standby has none of.
-        // SAFETY: reads the state of the server.
-        let table = match unsafe { pg_sys::RecoveryInProgress() } {
-            true => client.select(&plan, None, args),
-            false => client.update(&plan, None, args),
-        };
+        // A plan of `prepare_mut` may write and sees what was committed a moment ago. `update` does the
+        // same, and gives the transaction an id first: a standby has none, some commands of users must
+        // not have one yet, and whoever only reads should not use one up.
+        let table = client.select(&plan, None, args);
         let result = table.map_err(Into::into).and_then(read);
         PLANS.with_borrow_mut(|plans| {
             if plans.len() >= MAX_PLANS {

@@ -9,6 +9,7 @@ use super::ident::Ident;
 use super::key::Key;
 use super::sql;
 use super::transaction::as_role;
+use super::vectorizer_grants;
 use crate::error::{Error, Kind, Result};
 
 #[derive(Debug)]
@@ -20,8 +21,14 @@ pub struct Counts {
     pub oldest_pending: Option<TimestampWithTimeZone>,
 }
 
-/// True when the role may read the source, and so may know how many rows it has.
+/// True when the role may read the source, and so may know how many rows it has, or was given the
+/// vectorizer to operate. Runs with the rights of the extension's owner outside.
 pub fn may_see(v: &Vectorizer, role: pg_sys::Oid) -> bool {
+    may_read(v, role)
+        || vectorizer_grants::levels(v, role).is_ok_and(|levels| levels.iter().any(|level| level != "use"))
+}
+
+fn may_read(v: &Vectorizer, role: pg_sys::Oid) -> bool {
     // SAFETY: a look-up in the relation's access list.
     unsafe {
         pg_sys::pg_class_aclcheck(v.source.oid, role, pg_sys::ACL_SELECT as pg_sys::AclMode)
@@ -55,15 +62,27 @@ fn backfill(id: i32) -> Result<Backfill> {
     Ok(found.unwrap_or(Backfill { cursor: None, scanned: true, leased: 0 }))
 }
 
-/// Rows that the first pass has still to come to, as SQL over the source, with its parameters.
-fn rest(v: &Vectorizer, backfill: &Backfill) -> (String, Vec<DatumWithOid<'static>>) {
+/// Rows that the first pass has still to come to, as SQL over the source, with its parameters; counted
+/// up to `limit`.
+fn rest(v: &Vectorizer, backfill: &Backfill, limit: &str) -> (String, Vec<DatumWithOid<'static>>) {
     if backfill.scanned {
         return ("0::int8".to_owned(), Vec::new());
     }
     let cursor = &backfill.cursor;
     let after = cursor.as_ref().map_or("true".to_owned(), |_| v.key.source_after("s", 1));
     let args = cursor.iter().flatten().map(|part| part.clone().into()).collect();
-    (format!("(SELECT count(*) FROM {} s WHERE {after} AND NOT ({}))", v.source.scan(), settled(v)), args)
+    let rows = format!("SELECT FROM {} s WHERE {after} AND NOT ({}) {limit}", v.source.scan(), settled(v));
+    (format!("(SELECT count(*) FROM ({rows}) r)"), args)
+}
+
+/// How many rows are pending, counted up to `most`. Runs with the rights of the extension's owner outside.
+pub fn pending(v: &Vectorizer, most: Option<i64>) -> Result<i64> {
+    let backfill = backfill(v.id)?;
+    let limit = most.map_or(String::new(), |most| format!("LIMIT {most}"));
+    let (rest, args) = rest(v, &backfill, &limit);
+    let statement = format!("SELECT (SELECT count(*) FROM (SELECT FROM {} {limit}) q) + {rest}", v.queue);
+    let counted = as_role(v.source.owner, || sql::query_one(&statement, &args, |row| row.value::<i64>(1)))?;
+    Ok(counted.expect("a SELECT without FROM returns a row") + backfill.leased)
 }
 
 /// How far the store is behind the source.
@@ -77,7 +96,7 @@ pub struct Freshness {
 /// outside.
 pub fn freshness(v: &Vectorizer) -> Result<Freshness> {
     let backfill = backfill(v.id)?;
-    let (rest, args) = rest(v, &backfill);
+    let (rest, args) = rest(v, &backfill, "");
     let statement = format!(
         "SELECT (SELECT count(*) FROM {queue}) + {rest}, (SELECT clock_timestamp() - min(queued_at) FROM {queue})",
         queue = v.queue,
@@ -93,13 +112,17 @@ pub fn freshness(v: &Vectorizer) -> Result<Freshness> {
 /// Exact counts, by counting. Runs with the rights of the extension's owner outside.
 pub fn counts(v: &Vectorizer) -> Result<Counts> {
     let backfill = backfill(v.id)?;
-    let (rest, args) = rest(v, &backfill);
+    let (rest, args) = rest(v, &backfill, "");
     let statement = format!(
-        "SELECT (SELECT count(*) FROM {source}), (SELECT count(*) FROM {queue}) + {rest}, (SELECT count(*) FROM {failed}),
+        "SELECT (SELECT count(*) FROM {source}), (SELECT count(*) FROM {queue}) + {rest},
+                (SELECT count(*) FROM {failed} f WHERE NOT EXISTS (SELECT FROM {queue} q WHERE ({in_queue}) = ({in_failed}))),
                 (SELECT min(queued_at) FROM {queue})",
         source = v.source.scan(),
         queue = v.queue,
         failed = v.failed,
+        // A refused row that was changed since is pending again.
+        in_queue = v.key.stored_list("q"),
+        in_failed = v.key.stored_list("f"),
     );
     let (total, pending, failed, oldest) = as_role(v.source.owner, || {
         sql::query_one(&statement, &args, |row| {

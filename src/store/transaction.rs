@@ -110,7 +110,12 @@ pub fn describe(caught: &CaughtError) -> Error {
 /// reach beyond the owner's rights, nor outlive the statement. The search_path is pinned: that
 /// of a user who writes could put operators of his own before PostgreSQL's.
 pub fn as_role<T>(role: pg_sys::Oid, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    pinned(|| with_role(role, pg_sys::SECURITY_RESTRICTED_OPERATION as i32, body))
+    pinned(|| as_role_unpinned(role, body))
+}
+
+/// The same for statements that look nothing up by the search_path.
+pub fn as_role_unpinned<T>(role: pg_sys::Oid, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_role(role, pg_sys::SECURITY_RESTRICTED_OPERATION as i32, body)
 }
 
 /// Runs `body` with the rights of a table's owner, as PostgreSQL does for the actions of foreign

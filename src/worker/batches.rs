@@ -56,6 +56,8 @@ pub struct Served {
     /// Somebody held a lock that a claim needs, or the rate budget is used up.
     pub not_before: Instant,
     pub last_used: Instant,
+    /// It was told already that texts are cut to the model's length.
+    told_of_cuts: bool,
 }
 
 impl Served {
@@ -101,12 +103,20 @@ impl Served {
             last_result: now,
             not_before: now,
             last_used: now,
+            told_of_cuts: false,
         })
     }
 
     /// False when the configuration has changed since: it has to be opened again.
     pub fn is_current(&self, v: &Vectorizer) -> bool {
         self.config == v.config && self.may_use_key == v.may_use_key && self.loads_bytes == v.loads_bytes
+    }
+
+    /// True once: texts were longer than the model reads, and were cut.
+    pub fn has_news_of_cuts(&mut self) -> bool {
+        let news = !self.told_of_cuts && self.embedder.texts_cut() > 0;
+        self.told_of_cuts |= news;
+        news
     }
 
     pub fn has_room(&self) -> bool {

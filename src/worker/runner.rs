@@ -431,6 +431,12 @@ impl Worker {
             served.rate.add(now, if deferred.attempts == 0 { rows } else { 0 })
         });
         let InFlight { vectorizer, lease, .. } = &deferred.batch;
+        if self.served.get_mut(&id).is_some_and(Served::has_news_of_cuts) {
+            process::log(&format!(
+                "{LOG_AS}: vectorizer \"{}\": texts that are longer than the model reads are cut for it; smaller chunks or oversize => 'refuse' prevent it",
+                vectorizer.name
+            ));
+        }
         match ingest::finish(vectorizer, lease, &deferred.embedded, rate, deferred.replace) {
             Ok(Completed::Rows(_)) => {}
             Ok(Completed::Stale) => {

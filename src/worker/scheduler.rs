@@ -10,9 +10,10 @@ use super::process;
 use crate::error::Result;
 use crate::services::{chores, indexing, ingest, record_status};
 use crate::settings::Settings;
+use crate::store::session::{self, Installed};
 use crate::store::transaction::transaction;
 use crate::store::wake::{self, Role};
-use crate::store::{databases, load, session, work};
+use crate::store::{databases, load, work};
 
 /// A worker that ends sooner has failed; the next one waits longer and longer.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
@@ -40,6 +41,8 @@ struct Scheduler {
     /// Workers that ended within a second of their start, one after the other.
     failures: u32,
     told_short: bool,
+    /// The version of the extension that was logged as not this library's.
+    told_version: Option<String>,
     /// A living worker let a lease expire, and no other one has been started since.
     stuck: bool,
     /// The last look found nothing to do.
@@ -53,7 +56,7 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
     let database = process::database(argument);
     session::connect(database);
     session::describe("autovector scheduler");
-    if !matches!(transaction(session::extension_exists), Ok(true)) {
+    if matches!(transaction(session::installed), Ok(Installed::Not) | Err(_)) {
         wake::set_no_extension(database);
         return;
     }
@@ -69,6 +72,7 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
         last_start: None,
         failures: 0,
         told_short: false,
+        told_version: None,
         stuck: false,
         fruitless: false,
     };
@@ -108,10 +112,27 @@ pub extern "C-unwind" fn autovector_scheduler_main(argument: pg_sys::Datum) {
 }
 
 impl Scheduler {
+    /// Nothing is done before the extension has the version of the library: logged once.
+    fn tell_version(&mut self, version: String) {
+        if self.told_version.as_ref() != Some(&version) {
+            process::log(&format!(
+                "autovector in database \"{}\" is version {version}, the library {}: nothing is embedded before ALTER EXTENSION autovector UPDATE, or a restart of the server if the library is the older one",
+                self.name,
+                session::VERSION
+            ));
+            self.told_version = Some(version);
+        }
+    }
+
     /// One round. Returns the time to the next one; None when the extension is gone.
     fn look(&mut self, settings: &Settings) -> Result<Option<Duration>> {
-        if !transaction(session::extension_exists)? {
-            return Ok(None);
+        match transaction(session::installed)? {
+            Installed::Not => return Ok(None),
+            Installed::Ours => self.told_version = None,
+            Installed::Other(version) => {
+                self.tell_version(version);
+                return Ok(Some(settings.naptime));
+            }
         }
         self.stuck |= ingest::reclaim()? > 0;
         let work = transaction(work::find)?;

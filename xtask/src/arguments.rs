@@ -18,7 +18,12 @@ pub struct Arguments {
     pub quick: bool,
     /// `--stop`: end the demo's cluster.
     pub stop: bool,
+    /// What is handed on to the program that the command starts.
+    pub words: Vec<String>,
 }
+
+/// Options that are handed on with their value.
+const HANDED_ON: &[&str] = &["--scale", "--skip"];
 
 impl Arguments {
     /// Reads `words`; `accepted` is the option part of the command's help line
@@ -34,8 +39,12 @@ impl Arguments {
                 Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
                 None => (word, None),
             };
-            let known = accepted.split(['[', ']', ' ']).any(|option| option == name);
-            if !known {
+            let knows = |wanted: &str| accepted.split(['[', ']', ' ']).any(|option| option == wanted);
+            if !name.starts_with('-') && knows("NAME…") {
+                parsed.words.push(name);
+                continue;
+            }
+            if !name.starts_with('-') || !knows(&name) {
                 return Err(unknown(&name, accepted));
             }
             let mut value = || {
@@ -49,6 +58,11 @@ impl Arguments {
                 "--pg-config" => parsed.pg_config = Some(PathBuf::from(value()?)),
                 "--quick" => parsed.quick = true,
                 "--stop" => parsed.stop = true,
+                "--list" => parsed.words.push(name),
+                handed_on if HANDED_ON.contains(&handed_on) => {
+                    let value = value()?;
+                    parsed.words.extend([name, value]);
+                }
                 _ => return Err(unknown(&name, accepted)),
             }
         }
@@ -84,6 +98,19 @@ mod tests {
         assert_eq!(parse("--pg 15 --quick").unwrap(), expected);
         assert_eq!(parse("--quick --pg=pg15").unwrap(), expected);
         assert_eq!(parse("--pg-config /x/pg_config").unwrap().pg_config, Some("/x/pg_config".into()));
+    }
+
+    #[test]
+    fn words_for_another_program_are_handed_on() {
+        let accepted = "[NAME…] [--scale F] [--skip NAME] [--list] [--pg N]";
+        let parse = |line: &str| Arguments::parse(line.split_whitespace().map(str::to_owned), accepted);
+        let parsed = parse("memory --scale=0.1 --pg 15 drain --list").unwrap();
+        assert_eq!(
+            (parsed.pg, parsed.words.join(" ").as_str()),
+            (Some(15), "memory --scale 0.1 drain --list")
+        );
+        assert!(parse("--quick").is_err());
+        assert!(parse("--scale").is_err());
     }
 
     #[test]

@@ -16,35 +16,37 @@ use crate::process;
 use crate::setup::{self, Toolbox};
 use crate::verify::{CLUSTER_TESTS, cargo_with_server};
 
-/// Words for the program `bench`: names of cases and options, separated by spaces.
-pub const WORDS: &str = "AUTOVECTOR_BENCH";
-
-/// `cargo bench-all`: on PostgreSQL 18 unless another is asked for.
+/// `cargo bench-all`: on PostgreSQL 18 unless another is asked for. Names of cases and options of
+/// the program `bench` are handed on to it.
 ///
 /// # Errors
 /// The set-up, a build or a case fails. A bar that is not reached is no error:
 /// it stands in the table.
 pub fn command(arguments: Arguments) -> Result<(), Failure> {
-    let words = std::env::var(WORDS).unwrap_or_default();
     let toolbox = setup::run(&arguments, &[18])?;
     let identity = Identity::current()?;
     for server in &toolbox.servers {
         require_reach(identity, &server.program("postgres"))?;
         process::watched(&mut toolbox.install_command(server, Profile::Release, &[]), |_| false)?;
-        process::watched(&mut run(&toolbox, identity, server, &words)?, |_| false)?;
+        process::watched(&mut run(&toolbox, identity, server, &arguments.words)?, |_| false)?;
     }
     Ok(())
 }
 
 /// The command that runs the program for `server`.
-fn run(toolbox: &Toolbox, identity: &Identity, server: &Postgres, words: &str) -> Result<Command, Failure> {
+fn run(
+    toolbox: &Toolbox,
+    identity: &Identity,
+    server: &Postgres,
+    words: &[String],
+) -> Result<Command, Failure> {
     // The account that runs the program may have nothing else that it can write.
     let results = toolbox.paths.target().join("bench");
     fs::create_dir_all(&results).map_err(Failure::io(results.display()))?;
     identity.hand_over(&results)?;
     let mut bench = cargo_with_server(toolbox, identity);
     bench.args(["run", "--release", "--package", CLUSTER_TESTS, "--bin", "bench", "--"]);
-    bench.args(words.split_whitespace());
+    bench.args(words);
     bench.env("AUTOVECTOR_PG_CONFIG", &server.pg_config);
     bench.env("AUTOVECTOR_BENCH_RESULTS", results.join("results.json"));
     Ok(bench)
@@ -72,7 +74,9 @@ mod tests {
             extensions: "/x".into(),
             headers: "/x".into(),
         };
-        let command = run(&toolbox, &Identity::Caller, &server, " memory  --scale 0.1 ").unwrap();
+        let command =
+            run(&toolbox, &Identity::Caller, &server, &["memory", "--scale", "0.1"].map(str::to_owned))
+                .unwrap();
         let shown = process::shown(&command);
         assert!(shown.contains("AUTOVECTOR_PG_CONFIG=/x/pg_config"), "{shown}");
         assert!(shown.contains("bench/results.json") && target.join("bench").is_dir(), "{shown}");

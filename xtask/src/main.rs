@@ -37,8 +37,8 @@ const COMMANDS: &[Entry] = &[
     Entry { name: "lint", options: "", purpose: "the structure checks alone", run: lint::command },
     Entry {
         name: "bench-all",
-        options: "[--pg N] [--pg-config PATH]",
-        purpose: "every benchmark of the workspace against a release build",
+        options: "[NAME…] [--scale F] [--skip NAME] [--list] [--pg N] [--pg-config PATH]",
+        purpose: "every benchmark, or those that are named, against a release build; --list names them",
         run: bench::command,
     },
 ];

@@ -46,8 +46,8 @@ pub fn estimate(rows: u64, sample: Sample, requests: Requests) -> Estimate {
 /// US dollars for a million tokens by the provider's own list (OpenAI's of January 2024, still its
 /// list in 2025); nothing for models of one's own, None where nobody knows.
 pub fn price_per_million(embedding: &Embedding) -> Option<f64> {
-    match embedding {
-        Embedding::Local(_) | Embedding::Ollama(_) => Some(0.0),
+    match embedding.resolved() {
+        Embedding::Local(_) | Embedding::Ollama(_) | Embedding::Tei(_) => Some(0.0),
         Embedding::OpenAi(openai) if openai.base_url.is_none() => match openai.model.as_str() {
             "text-embedding-3-small" => Some(0.02),
             "text-embedding-3-large" => Some(0.13),

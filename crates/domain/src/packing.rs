@@ -9,6 +9,63 @@ pub fn estimate_tokens(text: &str) -> usize {
     text.len().div_ceil(4).max(1)
 }
 
+/// More tokens than a tokenizer is likely to count, for providers whose own is not known here: two
+/// letters a token, and every other visible sign of ASCII and every byte of other characters for
+/// itself. Single blanks belong to the word that they stand before.
+pub fn upper_tokens(text: &str) -> usize {
+    let mut counter = UpperCounter::default();
+    text.chars().for_each(|c| counter.add(c));
+    counter.tokens.max(1)
+}
+
+/// Where the part of `text` ends that is certainly not longer than `most` tokens of whatever kind:
+/// no token is shorter than a byte, and text of words is counted as `upper_tokens` does. None
+/// where all of it is.
+pub fn certain_beginning(text: &str, most: usize) -> Option<usize> {
+    let mut counter = UpperCounter::default();
+    for (at, c) in text.char_indices() {
+        counter.add(c);
+        if counter.tokens > most {
+            return Some(at);
+        }
+    }
+    None
+}
+
+#[derive(Default)]
+struct UpperCounter {
+    tokens: usize,
+    /// Letters, or blanks, in a row.
+    letters: usize,
+    blanks: usize,
+}
+
+impl UpperCounter {
+    fn add(&mut self, c: char) {
+        match c {
+            'a'..='z' | 'A'..='Z' => {
+                self.tokens += usize::from(self.letters.is_multiple_of(2));
+                self.letters += 1;
+                self.blanks = 0;
+                return;
+            }
+            ' ' => {
+                self.tokens += usize::from(self.blanks == 1);
+                self.blanks += 1;
+            }
+            c if c.is_ascii() => {
+                self.tokens += 1;
+                self.blanks = 0;
+            }
+            other => {
+                self.tokens += other.len_utf8();
+                self.blanks = 0;
+            }
+        }
+        self.letters = 0;
+    }
+}
+
 /// Cuts the inputs, given by their estimated tokens, into requests of at most `max_inputs` inputs and
 /// `max_tokens` tokens each. The ranges follow each other and cover all inputs. An input that is above
 /// `max_tokens` by itself gets a request of its own: the estimate may be wrong, and the provider has
@@ -44,6 +101,27 @@ mod tests {
             assert_eq!(estimate_tokens(text), tokens, "{text}");
         }
         assert_eq!(estimate_tokens(&"x".repeat(1_200_000)), 300_000);
+    }
+
+    #[test]
+    fn the_upper_estimate_is_above_what_a_tokenizer_counts() {
+        use crate::tokens::Encoding;
+        for text in [
+            "The quick brown fox jumps over the lazy dog, again and again.",
+            "Donaudampfschifffahrtsgesellschaftskapitän und Rindfleischetikettierungsüberwachungsgesetz",
+            "if (a[i] != 0x7f) { return -1; } // 12345678901234567890",
+            "東京は日本の首都です。人口は約1400万人。",
+            "{\"id\": \"9f86d081-884c-7d65\", \"n\": 3.14159265358979}",
+            "\n\n\t\t   \n  x   y",
+            "🫠🫠🇩🇪 naïve façade",
+        ] {
+            for encoding in [Encoding::Cl100k, Encoding::O200k, Encoding::Voyage3] {
+                let counted = encoding.count(text);
+                assert!(upper_tokens(text) >= counted, "{text}: {} < {counted}", upper_tokens(text));
+            }
+        }
+        assert_eq!(certain_beginning("abcd efgh", 2), Some(5));
+        assert_eq!(certain_beginning("abcd efgh", 4), None);
     }
 
     #[test]

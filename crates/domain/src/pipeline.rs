@@ -90,12 +90,12 @@ impl Pipeline {
     }
 }
 
-/// What of the embedding decides the vector: implementation, model, dimensions, model options. Not
-/// where the provider is, who pays, or how long it keeps the model in memory.
+/// What of the embedding decides the vector: implementation, model, dimensions, model options.
 fn seed(embedding: &Embedding) -> Sha256 {
-    let options = match embedding {
-        Embedding::Ollama(ollama) => ollama.options.as_ref().map(canonical).unwrap_or_default(),
-        Embedding::Local(_) | Embedding::OpenAi(_) => String::new(),
+    let embedding = embedding.resolved();
+    let options = match embedding.decisive() {
+        Value::Null => String::new(),
+        options => canonical(&options),
     };
     let mut state = Sha256::new();
     feed(&mut state, embedding.implementation().as_bytes());
@@ -127,6 +127,11 @@ pub fn same_result(a: &VectorizerConfig, b: &VectorizerConfig) -> bool {
 /// Whether both make the same vector of a text.
 pub fn same_vectors(a: &Embedding, b: &Embedding) -> bool {
     seed(a).finalize() == seed(b).finalize()
+}
+
+/// Stands for everything of an embedding that decides the vector of a text.
+pub fn fingerprint(embedding: &Embedding) -> String {
+    seed(embedding).finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Adds a part with its length before it, so that no two lists of parts read the same.

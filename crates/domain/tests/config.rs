@@ -258,7 +258,6 @@ fn unknown_and_missing_implementations_are_named() {
     for (config_type, implementation, hint) in [
         ("embedding", "voyageai", "ai.embedding_openai()"),
         ("embedding", "litellm", "ai.embedding_openai()"),
-        ("scheduling", "timescaledb", "scheduling"),
     ] {
         let json = json!({"config_type": config_type, "implementation": implementation});
         refused(read(&json), &format!("ai.{config_type}_{implementation} is not available yet"), hint);
@@ -566,4 +565,24 @@ fn windows_come_back_and_wrong_ones_are_refused() {
     }
     let many = vec![json; Scheduling::MAX_WINDOWS + 1];
     assert!(Scheduling::windows(&many).is_err());
+}
+
+/// Fear: a job of TimescaleDB that is to begin later works at once, never, or only now and then.
+#[test]
+fn a_job_of_timescaledb_works_from_its_start_on() {
+    let read = |json: Value| Scheduling::from_json(&json);
+    let mut json = json!({"config_type": "scheduling", "implementation": "timescaledb", "schedule_interval": "00:05:00",
+                          "timezone": "UTC", "fixed_schedule": true, "job_id": 1000});
+    let job = read(json.clone()).expect("pgai's own");
+    assert_eq!(job.state(0), None, "whenever there is work");
+    assert_eq!(job.to_json().get("job_id"), None, "there is no job");
+    assert_eq!(job.to_json()["schedule_interval"], "00:05:00");
+    json["initial_start"] = json!("1970-01-01T01:00:10+01:00");
+    let job = read(json.clone()).expect("a moment");
+    let before = job.state(9_999_999).expect("a window that is closed");
+    assert_eq!((before.open, before.opens_at, before.closes_at), (false, Some(10_000_000), None));
+    assert_eq!(job.state(10_000_000), None);
+    assert_eq!(read(job.to_json()), Ok(job));
+    json["initial_start"] = json!("tomorrow");
+    refused(read(json), "initial_start", "zone");
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use autovector_domain::config::{Embedding, Ollama, OpenAi};
+use autovector_domain::config::{Embedding, Ollama, OpenAi, Oversize};
 use autovector_providers::{Purpose, Surroundings, endpoint::DEFAULT_ALLOWED, open};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use support::{Server, http};
@@ -65,12 +65,20 @@ fn openai_at(url: String, dimensions: usize) -> Embedding {
         user: None,
         api_key_name: "K".into(),
         base_url,
+        oversize: Oversize::Truncate,
     })
 }
 
 fn ollama_at(url: String, dimensions: usize) -> Embedding {
     let (dimensions, base_url) = (dimensions as u32, Some(url));
-    Embedding::Ollama(Ollama { model: "m".into(), dimensions, base_url, options: None, keep_alive: None })
+    Embedding::Ollama(Ollama {
+        model: "m".into(),
+        dimensions,
+        base_url,
+        options: None,
+        keep_alive: None,
+        oversize: Oversize::Truncate,
+    })
 }
 
 fn measure(

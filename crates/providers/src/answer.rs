@@ -1,10 +1,13 @@
 //! Reads the vectors out of an answer's JSON: one pass of serde over borrowed bytes, the
 //! numbers straight into one flat `Vec<f32>`, correctly rounded. Checks everything that
-//! `Embedder::embed` promises. Knows the shapes of OpenAI and Ollama, and no transport.
+//! `Embedder::embed` promises. Knows the shapes of OpenAI and Ollama, any other by the path to
+//! its vectors (`path`), and no transport.
+
+mod path;
 
 use std::{borrow::Cow, fmt};
 
-use autovector_domain::failure::Failure;
+use autovector_domain::{config::Step, failure::Failure};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{
     Deserialize,
@@ -18,8 +21,9 @@ use crate::Embeddings;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected<'a> {
     /// The member that holds the list.
-    pub list: List,
+    pub list: List<'a>,
     pub count: usize,
+    /// 0 where any number will do, the same for all.
     pub dimensions: usize,
     /// Who answered, for messages.
     pub origin: &'a str,
@@ -27,11 +31,13 @@ pub(crate) struct Expected<'a> {
 
 /// How the vectors are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum List {
+pub(crate) enum List<'a> {
     /// `"data": [{"index": 0, "embedding": […] | "base64"}]`, in any order.
     Indexed,
     /// `"embeddings": [[…]]`, in the order of the inputs.
     Plain,
+    /// At the end of a path, in the order of the inputs.
+    At { vectors: &'a [Step], tokens: &'a [Step] },
 }
 
 /// Room for an answer to `count` inputs: 32 bytes a number (more than any server spends
@@ -52,7 +58,11 @@ pub(crate) fn size_cap(count: usize, dimensions: usize) -> u64 {
 pub(crate) fn read(json: &[u8], expected: Expected) -> Result<Embeddings, Failure> {
     let mut vectors = Vectors::new(expected);
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let read = Root(&mut vectors).deserialize(&mut deserializer).and_then(|tokens| {
+    let read = match expected.list {
+        List::At { vectors: at, tokens } => path::read(&mut vectors, &mut deserializer, at, tokens),
+        _ => Root(&mut vectors).deserialize(&mut deserializer),
+    };
+    let read = read.and_then(|tokens| {
         deserializer.end()?;
         Ok(tokens)
     });
@@ -110,7 +120,7 @@ impl<'a> Vectors<'a> {
     fn take(&mut self, index: Option<u64>, raw: &RawValue) -> Result<(), Failure> {
         let Expected { list, count, dimensions, .. } = self.expected;
         let index = match (list, index) {
-            (List::Plain, _) => self.found as u64,
+            (List::Plain | List::At { .. }, _) => self.found as u64,
             (List::Indexed, Some(index)) => index,
             (List::Indexed, None) => return Err(self.malformed("a vector without its index")),
         };
@@ -128,6 +138,10 @@ impl<'a> Vectors<'a> {
             return Err(self.malformed("a vector that is not a list of numbers"));
         }
         let length = self.values.len() - start;
+        if dimensions == 0 {
+            self.expected.dimensions = length;
+        }
+        let dimensions = self.expected.dimensions;
         if raw.get() == "null" {
             self.not_finite = true;
             self.values.resize(start + dimensions, f32::NAN);
@@ -187,6 +201,9 @@ impl<'a> Vectors<'a> {
 
     fn finish(self, tokens: u64) -> Result<Embeddings, Failure> {
         let Expected { count, dimensions, origin, .. } = self.expected;
+        if dimensions == 0 && count > 0 && self.found == count {
+            return Err(self.malformed("vectors without numbers"));
+        }
         if self.found != count {
             return Err(self.malformed(&format!("{} vectors for {count} inputs", self.found)));
         }
@@ -312,7 +329,7 @@ impl<'de> Visitor<'de> for Elements<'_, '_> {
                     Some(item) => (item.index, item.embedding),
                     None => return Ok(()),
                 },
-                List::Plain => match list.next_element::<&RawValue>()? {
+                List::Plain | List::At { .. } => match list.next_element::<&RawValue>()? {
                     Some(raw) => (None, raw),
                     None => return Ok(()),
                 },

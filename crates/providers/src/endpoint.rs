@@ -86,6 +86,13 @@ impl Endpoint {
         self.url.port_or_known_default().unwrap_or_default()
     }
 
+    /// The same place with a parameter in its query.
+    pub fn with_query(&self, name: &str, value: &str) -> Endpoint {
+        let mut joined = self.clone();
+        joined.url.query_pairs_mut().append_pair(name, value);
+        joined
+    }
+
     /// The same place with `segments` appended to the path.
     pub fn join(&self, segments: &[&str]) -> Endpoint {
         let mut joined = self.clone();

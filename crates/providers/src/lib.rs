@@ -3,18 +3,25 @@
 
 mod address;
 mod answer;
+mod any_json;
+mod cohere;
 pub mod endpoint;
 pub mod fetch;
+mod gemini;
 pub mod http;
 pub mod isolate;
 pub mod local;
+mod mistral;
 mod ollama;
 mod openai;
+mod remote;
 pub mod secrets;
+mod tei;
+mod voyageai;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use autovector_domain::{config::Embedding, failure::Failure, secret::Secret};
+use autovector_domain::{config::Embedding, failure::Failure, packing, secret::Secret};
 
 /// What the vectors are for; some models embed a question otherwise than a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +35,7 @@ pub enum Purpose {
 pub struct Limits {
     /// Inputs per request.
     pub inputs: usize,
-    /// Estimated tokens per request (see `autovector_domain::packing`).
+    /// Tokens per request, as `Embedder::count_tokens` counts them.
     pub tokens: usize,
 }
 
@@ -58,6 +65,17 @@ pub trait Embedder: Send + Sync {
     fn embed(&self, inputs: &[&str], purpose: Purpose) -> Result<Embeddings, Failure>;
 
     fn limits(&self) -> Limits;
+
+    /// The tokens that `text` counts against `limits`: as the provider counts, or more.
+    fn count_tokens(&self, text: &str) -> usize {
+        packing::estimate_tokens(text)
+    }
+
+    /// How many texts were cut to the model's length since it was opened, as far as that is known
+    /// here: some providers cut without a word.
+    fn texts_cut(&self) -> u64 {
+        0
+    }
 
     /// The dimension, where the provider knows it before the first call (local models).
     fn dimensions(&self) -> Option<usize>;
@@ -92,9 +110,17 @@ pub struct Surroundings {
 /// Errors: `Failure::Config` for what can be seen without asking the provider: a URL that is
 /// not allowed, a missing key, a model directory that cannot be loaded.
 pub fn open(embedding: &Embedding, surroundings: &Surroundings) -> Result<Arc<dyn Embedder>, Failure> {
-    match embedding {
+    match embedding.resolved() {
         Embedding::Local(config) => local::open(config, surroundings),
         Embedding::OpenAi(config) => Ok(Arc::new(openai::open(config, surroundings)?)),
         Embedding::Ollama(config) => Ok(Arc::new(ollama::open(config, surroundings)?)),
+        Embedding::VoyageAi(config) => Ok(Arc::new(voyageai::open(config, surroundings)?)),
+        Embedding::Cohere(config) => Ok(Arc::new(cohere::open(config, surroundings)?)),
+        Embedding::Mistral(config) => Ok(Arc::new(mistral::open(config, surroundings)?)),
+        Embedding::AzureOpenAi(config) => Ok(Arc::new(openai::open_azure(config, surroundings)?)),
+        Embedding::Gemini(config) => Ok(Arc::new(gemini::open(config, surroundings)?)),
+        Embedding::Tei(config) => Ok(Arc::new(tei::open(config, surroundings)?)),
+        Embedding::Http(config) => Ok(Arc::new(any_json::open(config, surroundings)?)),
+        Embedding::LiteLlm(_) => unreachable!("it is resolved to another"),
     }
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::{
     Embedder, Embeddings, Limits, Purpose, Surroundings,
     answer::{self, Expected, List},
-    endpoint::Policy,
     http::{Client, HttpError, Refusal},
+    remote,
 };
 
 const DEFAULT_URL: &str = "http://localhost:11434";
@@ -37,9 +37,9 @@ struct Request<'a> {
 ///
 /// Errors: `Failure::Config` where the URL is not allowed.
 pub(crate) fn open(config: &Ollama, surroundings: &Surroundings) -> Result<impl Embedder + use<>, Failure> {
-    let policy = Policy::new(&surroundings.allowed_endpoints)?;
-    let base = policy.check(config.base_url.as_deref().unwrap_or(DEFAULT_URL))?;
-    let client = Client::new(base.join(&["api", "embed"]), None, surroundings.into());
+    let base_url = config.base_url.as_deref();
+    let endpoint = remote::endpoint(base_url, DEFAULT_URL, &["api", "embed"], surroundings)?;
+    let client = Client::new(endpoint, None, surroundings.into());
     Ok(Provider { client, config: config.clone() })
 }
 
@@ -52,7 +52,7 @@ impl Embedder for Provider {
         let request = Request {
             model: &self.config.model,
             input: inputs,
-            truncate: true,
+            truncate: self.config.oversize.truncates(),
             options: self.config.options.as_ref(),
             keep_alive: self.config.keep_alive.as_deref(),
         };
@@ -71,7 +71,7 @@ impl Embedder for Provider {
     }
 
     fn dimensions(&self) -> Option<usize> {
-        Some(self.config.dimensions as usize)
+        Some(self.config.dimensions as usize).filter(|dimensions| *dimensions > 0)
     }
 
     /// One request keeps a model on one machine busy; a second one hides the way there.

@@ -1,16 +1,27 @@
-//! OpenAI's `/embeddings`, and every server that speaks the same. Knows the wire format and
-//! what OpenAI's error codes mean; the transport is `http`, the answer's checks are `answer`.
+//! OpenAI's `/embeddings`, every server that speaks the same, and Azure's deployments of it.
+//! Knows the wire format and what OpenAI's error codes mean; the transport is `http`, the
+//! answer's checks are `answer`.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::{
+    borrow::Cow,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
 
-use autovector_domain::{config::OpenAi, failure::Failure};
+use autovector_domain::{
+    config::{AzureOpenAi, Embedding, OpenAi, Oversize},
+    failure::Failure,
+    models, packing,
+    secret::Secret,
+    tokens::Encoding,
+};
 use serde::Serialize;
 
 use crate::{
     Embedder, Embeddings, Limits, Purpose, Surroundings,
     answer::{self, Expected, List},
-    endpoint::Policy,
+    endpoint::Endpoint,
     http::{Client, Credential, HttpError, Refusal},
+    remote::{self, Key},
 };
 
 const DEFAULT_URL: &str = "https://api.openai.com/v1";
@@ -25,11 +36,17 @@ const LIMITS: Limits = Limits { inputs: 2048, tokens: 300_000 };
 
 struct Provider {
     client: Client,
+    /// A deployment of Azure's, where `has_deployment`.
     model: String,
+    has_deployment: bool,
+    /// 0 where any number will do.
     dimensions: usize,
     user: Option<String>,
-    api_key_name: String,
-    has_key: bool,
+    key: Key,
+    /// The most tokens that the model reads of a text, where they can be counted.
+    longest: Option<(usize, Encoding)>,
+    oversize: Oversize,
+    cut: AtomicU64,
     /// The server is OpenAI's own, whose errors and abilities are known.
     is_original: bool,
     /// Servers with a model of one size refuse the parameter even where it asks for that
@@ -59,7 +76,8 @@ struct Form {
 #[derive(Serialize)]
 struct Request<'a> {
     input: &'a [&'a str],
-    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dimensions: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,45 +90,48 @@ struct Request<'a> {
 /// Errors: `Failure::Config` where the URL is not allowed, or where OpenAI's own server is
 /// asked for without a key. Other servers may need none.
 pub(crate) fn open(config: &OpenAi, surroundings: &Surroundings) -> Result<impl Embedder + use<>, Failure> {
-    let policy = Policy::new(&surroundings.allowed_endpoints)?;
-    let base = policy.check(config.base_url.as_deref().unwrap_or(DEFAULT_URL))?;
-    let is_original = base.host() == DEFAULT_HOST;
-    let key = (surroundings.secrets)(&config.api_key_name);
+    let embedding = Embedding::OpenAi(config.clone());
+    let base = config.base_url.as_deref();
+    let endpoint = remote::endpoint(base, DEFAULT_URL, &["embeddings"], surroundings)?;
+    let is_original = endpoint.host() == DEFAULT_HOST;
     // A server of one's own may do without a key, but not without one that was asked for by name.
-    if key.is_none() && (is_original || config.needs_key()) {
-        return Err(Failure::config(
-            format!("no API key named {} was found", config.api_key_name),
-            how_to_give_a_key(&config.api_key_name),
-        ));
-    }
-    if key
-        .as_ref()
-        .is_some_and(|k| k.expose().is_empty() || k.expose().contains(|c: char| !c.is_ascii_graphic()))
-    {
-        return Err(Failure::config(
-            format!("the API key named {} is empty or holds characters that no key has", config.api_key_name),
-            "Store the key alone, without quotes, spaces or line breaks.",
-        ));
-    }
+    let (secret, key) = remote::find_key(&embedding, surroundings, is_original || embedding.needs_key())?;
+    let provider = Provider::new(endpoint, secret.map(Credential::bearer), key, surroundings);
     Ok(Provider {
-        has_key: key.is_some(),
-        client: Client::new(base.join(&["embeddings"]), key.map(Credential::bearer), surroundings.into()),
         model: config.model.clone(),
         dimensions: config.dimensions as usize,
         user: config.user.clone(),
-        api_key_name: config.api_key_name.clone(),
+        longest: models::longest("openai", &config.model),
+        oversize: config.oversize,
         is_original,
-        sends_dimensions: AtomicBool::new(config.model != FIXED_DIMENSIONS),
-        wants_base64: AtomicBool::new(true),
-        base64_answered: AtomicBool::new(false),
-        refused_twice: AtomicU32::new(0),
+        sends_dimensions: AtomicBool::new(config.dimensions > 0 && config.model != FIXED_DIMENSIONS),
+        ..provider
     })
 }
 
-fn how_to_give_a_key(name: &str) -> String {
-    format!(
-        "Set {name} in the environment of the server, or write it to a file {name} in autovector.secrets_directory."
-    )
+/// Opens a deployment of Azure's; sends nothing yet. Errors as `open`.
+pub(crate) fn open_azure(
+    config: &AzureOpenAi,
+    surroundings: &Surroundings,
+) -> Result<impl Embedder + use<>, Failure> {
+    let embedding = Embedding::AzureOpenAi(config.clone());
+    let segments = ["openai", "deployments", &config.deployment, "embeddings"];
+    let endpoint = remote::endpoint(Some(&config.base_url), "", &segments, surroundings)?;
+    let endpoint = endpoint.with_query("api-version", &config.api_version);
+    let (secret, key) = remote::find_key(&embedding, surroundings, true)?;
+    let credential = secret.map(|secret: Secret| Credential::header("api-key", secret));
+    let model = config.model.as_deref().unwrap_or(&config.deployment);
+    let provider = Provider::new(endpoint, credential, key, surroundings);
+    Ok(Provider {
+        model: config.deployment.clone(),
+        has_deployment: true,
+        dimensions: config.dimensions as usize,
+        user: config.user.clone(),
+        longest: models::longest("openai", model),
+        oversize: config.oversize,
+        sends_dimensions: AtomicBool::new(config.dimensions > 0 && model != FIXED_DIMENSIONS),
+        ..provider
+    })
 }
 
 impl Embedder for Provider {
@@ -118,9 +139,10 @@ impl Embedder for Provider {
         if inputs.is_empty() {
             return Ok(Embeddings { dimensions: self.dimensions, values: Vec::new(), tokens: 0 });
         }
+        let inputs = self.fit(inputs)?;
         let mut form = self.form();
         let answer = loop {
-            match self.post(inputs, form) {
+            match self.post(&inputs, form) {
                 Err(HttpError::Refused(refusal)) => match self.plainer(form, &refusal) {
                     Some(plainer) => form = plainer,
                     None => {
@@ -148,8 +170,18 @@ impl Embedder for Provider {
         LIMITS
     }
 
+    /// OpenAI admits a request by its own estimate; what a tokenizer counts is more for some scripts.
+    fn count_tokens(&self, text: &str) -> usize {
+        let estimate = packing::estimate_tokens(text);
+        self.longest.map_or(estimate, |(_, encoding)| encoding.count(text).max(estimate))
+    }
+
+    fn texts_cut(&self) -> u64 {
+        self.cut.load(Ordering::Relaxed)
+    }
+
     fn dimensions(&self) -> Option<usize> {
-        Some(self.dimensions)
+        Some(self.dimensions).filter(|dimensions| *dimensions > 0)
     }
 
     fn default_concurrency(&self) -> usize {
@@ -162,10 +194,54 @@ impl Embedder for Provider {
 }
 
 impl Provider {
+    fn new(
+        endpoint: Endpoint,
+        credential: Option<Credential>,
+        key: Key,
+        surroundings: &Surroundings,
+    ) -> Provider {
+        Provider {
+            client: Client::new(endpoint, credential, surroundings.into()),
+            model: String::new(),
+            has_deployment: false,
+            dimensions: 0,
+            user: None,
+            key,
+            longest: None,
+            oversize: Oversize::Truncate,
+            cut: AtomicU64::new(0),
+            is_original: false,
+            sends_dimensions: AtomicBool::new(false),
+            wants_base64: AtomicBool::new(true),
+            base64_answered: AtomicBool::new(false),
+            refused_twice: AtomicU32::new(0),
+        }
+    }
+
+    /// The texts, each at most as long as the model reads. `Failure::Input` where one is longer
+    /// and may not be cut.
+    fn fit<'i>(&self, inputs: &'i [&'i str]) -> Result<Cow<'i, [&'i str]>, Failure> {
+        let mut fitting = Cow::Borrowed(inputs);
+        let Some((longest, encoding)) = self.longest else { return Ok(fitting) };
+        for (index, input) in inputs.iter().enumerate() {
+            let Some(end) = encoding.beginning(input, longest) else { continue };
+            if self.oversize == Oversize::Refuse {
+                let model = &self.model;
+                return Err(Failure::input(format!(
+                    "the text is longer than the {longest} tokens that the model '{model}' reads"
+                )));
+            }
+            fitting.to_mut()[index] = &input[..end];
+            self.cut.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(fitting)
+    }
+
     fn post(&self, inputs: &[&str], form: Form) -> Result<Vec<u8>, HttpError> {
         let request = Request {
             input: inputs,
-            model: &self.model,
+            // A deployment is named in the URL.
+            model: (!self.has_deployment).then_some(&*self.model),
             dimensions: form.dimensions.then_some(self.dimensions),
             user: self.user.as_deref(),
             encoding_format: if form.base64 { "base64" } else { "float" },
@@ -222,7 +298,10 @@ impl Provider {
     /// What a refusal means: OpenAI's codes first, the status where they say nothing.
     fn explain(&self, refusal: &Refusal) -> Failure {
         let has = |word: &str| [&refusal.code, &refusal.kind].into_iter().flatten().any(|c| c == word);
-        let Provider { model, dimensions, api_key_name, .. } = self;
+        let Provider { model, dimensions, .. } = self;
+        if has("DeploymentNotFound") {
+            return refusal.as_config(format!("Check the name of the deployment ('{model}') and base_url."));
+        }
         if has("model_not_found") {
             return refusal
                 .as_config(format!("Check the model's name ('{model}') and whether the key may use it."));
@@ -232,13 +311,7 @@ impl Provider {
                 .as_config("Check the plan and the balance of the account that the key belongs to.");
         }
         if has("invalid_api_key") || refusal.status == 401 {
-            let hint = match self.has_key {
-                true => format!("Check the key named {api_key_name}."),
-                false => {
-                    format!("No key named {api_key_name} was found. {}", how_to_give_a_key(api_key_name))
-                }
-            };
-            return refusal.as_config(hint);
+            return self.key.refused(refusal);
         }
         if has("rate_limit_exceeded") {
             return refusal.as_request();
@@ -255,34 +328,28 @@ impl Provider {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use autovector_domain::secret::Secret;
-
     use super::*;
     use crate::endpoint::DEFAULT_ALLOWED;
 
     /// OpenAI's own server: opened, but never called.
     fn original() -> Provider {
-        let endpoint = Policy::new(&DEFAULT_ALLOWED).unwrap().check(DEFAULT_URL).unwrap();
         let surroundings = Surroundings {
             local_model_directory: None,
             local_threads: 1,
             connect_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_secs(1),
-            allowed_endpoints: Vec::new(),
+            allowed_endpoints: DEFAULT_ALLOWED.map(str::to_owned).to_vec(),
             secrets: Arc::new(|_| None),
         };
+        let endpoint = remote::endpoint(None, DEFAULT_URL, &["embeddings"], &surroundings).unwrap();
+        let key = Key { name: Some("OPENAI_API_KEY".into()), found: true };
+        let credential = Some(Credential::bearer(Secret::new("k")));
         Provider {
-            client: Client::new(endpoint, Some(Credential::bearer(Secret::new("k"))), (&surroundings).into()),
             model: "text-embedding-3-small".into(),
             dimensions: 5000,
-            user: None,
-            api_key_name: "OPENAI_API_KEY".into(),
-            has_key: true,
             is_original: true,
             sends_dimensions: AtomicBool::new(true),
-            wants_base64: AtomicBool::new(true),
-            base64_answered: AtomicBool::new(false),
-            refused_twice: AtomicU32::new(0),
+            ..Provider::new(endpoint, credential, key, &surroundings)
         }
     }
 

@@ -5,7 +5,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use autovector_domain::{
-    config::{Embedding, Ollama},
+    config::{Embedding, Ollama, Oversize},
     failure::Failure,
 };
 use autovector_providers::{Embedder, Purpose, Surroundings, endpoint::DEFAULT_ALLOWED, open};
@@ -24,7 +24,14 @@ fn surroundings() -> Surroundings {
 }
 
 fn config(base_url: Option<String>) -> Ollama {
-    Ollama { model: "nomic".into(), dimensions: 2, base_url, options: None, keep_alive: None }
+    Ollama {
+        model: "nomic".into(),
+        dimensions: 2,
+        base_url,
+        options: None,
+        keep_alive: None,
+        oversize: Oversize::Truncate,
+    }
 }
 
 fn provider(server: &Server) -> Arc<dyn Embedder> {

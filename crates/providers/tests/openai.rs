@@ -5,7 +5,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use autovector_domain::{
-    config::{Embedding, OpenAi},
+    config::{Embedding, OpenAi, Oversize},
     failure::Failure,
     secret::Secret,
 };
@@ -38,6 +38,7 @@ fn config(base_url: Option<String>) -> OpenAi {
         user: None,
         api_key_name: "OPENAI_API_KEY".into(),
         base_url,
+        oversize: Oversize::Truncate,
     }
 }
 

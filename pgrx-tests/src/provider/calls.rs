@@ -20,6 +20,7 @@ pub struct Call {
     pub path: String,
     pub model: String,
     pub inputs: Arc<Vec<String>>,
+    /// The header with the key, whichever the API has.
     pub authorization: Option<String>,
     pub outcome: Outcome,
 }

@@ -83,6 +83,12 @@ impl Provider {
         format!("http://127.0.0.1:{}", self.port())
     }
 
+    /// `base_url` of any other provider: the path of its API, such as `/mistral/v1`, stands
+    /// behind it.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port())
+    }
+
     /// How long every answer takes from now on, on top of what a rule says.
     pub fn set_latency(&self, latency: Duration) {
         let micros = latency.as_micros().try_into().expect("a latency of less than 500,000 years");
@@ -333,7 +339,10 @@ impl Shared {
             path: request.path.clone(),
             model: asked.model.clone(),
             inputs: Arc::new(inputs),
-            authorization: request.header("authorization").map(str::to_owned),
+            authorization: ["authorization", "api-key", "x-goog-api-key"]
+                .iter()
+                .find_map(|name| request.header(name))
+                .map(str::to_owned),
             outcome: Outcome::InFlight,
         });
         calls.len() - 1

@@ -1,6 +1,7 @@
 //! The wire formats: what a request asks for and what a good answer looks like. Pure text.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::vectors;
 
@@ -11,14 +12,27 @@ pub enum Format {
     OpenAi,
     /// `POST /api/embed`
     Ollama,
+    /// `POST /v2/embed`
+    Cohere,
+    /// `POST …:batchEmbedContents`
+    Gemini,
+    /// `POST /embed`
+    Tei,
+    /// `POST /custom`: nobody's format, for what a user describes.
+    Custom,
 }
 
 impl Format {
     /// The format of `path`, if it is one that embeds.
     pub fn of(path: &str) -> Option<Format> {
         match path {
-            "/v1/embeddings" => Some(Format::OpenAi),
             "/api/embed" => Some(Format::Ollama),
+            "/v2/embed" => Some(Format::Cohere),
+            "/embed" => Some(Format::Tei),
+            "/custom" => Some(Format::Custom),
+            // Voyage AI's, Mistral's and Azure's too, each under a path of its own.
+            path if path.ends_with("/embeddings") => Some(Format::OpenAi),
+            path if path.ends_with(":batchEmbedContents") => Some(Format::Gemini),
             _ => None,
         }
     }
@@ -38,27 +52,44 @@ pub struct Asked {
 enum Input {
     One(String),
     Many(Vec<String>),
+    /// Gemini's and the custom format's, which have an object for each text.
+    Objects(Vec<Value>),
 }
 
 #[derive(Deserialize)]
 struct Body {
+    #[serde(alias = "texts", alias = "inputs", alias = "requests", alias = "documents")]
     input: Input,
     #[serde(default)]
     model: String,
+    #[serde(alias = "output_dimension")]
     dimensions: Option<usize>,
     encoding_format: Option<String>,
+}
+
+/// The text of an object that holds one.
+fn text_of(object: &Value) -> Option<String> {
+    let text = object.pointer("/content/parts/0/text").or_else(|| object.get("text"))?;
+    text.as_str().map(str::to_owned)
 }
 
 /// Reads a request's body; an error text when it is none.
 pub fn read(body: &[u8]) -> Result<Asked, String> {
     let body: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let mut dimensions = body.dimensions;
     Ok(Asked {
         inputs: match body.input {
             Input::One(text) => vec![text],
             Input::Many(texts) => texts,
+            Input::Objects(objects) => {
+                let asked = objects.first().and_then(|object| object["outputDimensionality"].as_u64());
+                dimensions = asked.map(|number| number as usize).or(dimensions);
+                let texts: Option<Vec<String>> = objects.iter().map(text_of).collect();
+                texts.ok_or("an object without a text")?
+            }
         },
         model: body.model,
-        dimensions: body.dimensions,
+        dimensions,
         base64: body.encoding_format.as_deref() == Some("base64"),
     })
 }
@@ -92,14 +123,22 @@ pub fn answer(format: Format, asked: &Asked, dimensions: usize, shape: Shape) ->
     let mut out = String::with_capacity(128 + count * (64 + dimensions * if asked.base64 { 6 } else { 13 }));
     out.push_str(match format {
         Format::OpenAi => r#"{"object":"list","data":["#,
-        Format::Ollama => r#"{"embeddings":["#,
+        Format::Ollama | Format::Gemini => r#"{"embeddings":["#,
+        Format::Cohere => r#"{"id":"x","embeddings":{"float":["#,
+        Format::Tei => "[",
+        Format::Custom => r#"{"result":{"rows":["#,
     });
     for (position, &index) in order.iter().enumerate() {
         if position > 0 {
             out.push(',');
         }
-        if format == Format::OpenAi {
-            out.push_str(&format!(r#"{{"object":"embedding","index":{index},"embedding":"#));
+        match format {
+            Format::OpenAi => {
+                out.push_str(&format!(r#"{{"object":"embedding","index":{index},"embedding":"#));
+            }
+            Format::Gemini => out.push_str(r#"{"values":"#),
+            Format::Custom => out.push_str(r#"{"vector":"#),
+            Format::Ollama | Format::Cohere | Format::Tei => {}
         }
         match shape {
             Shape::NotANumber if index + 1 == count => push_not_a_number(&mut out, dimensions),
@@ -107,7 +146,7 @@ pub fn answer(format: Format, asked: &Asked, dimensions: usize, shape: Shape) ->
             _ if asked.base64 => vectors::push_base64(&mut out, &asked.inputs[index], dimensions),
             _ => vectors::push_json(&mut out, &asked.inputs[index], dimensions),
         }
-        if format == Format::OpenAi {
+        if matches!(format, Format::OpenAi | Format::Gemini | Format::Custom) {
             out.push('}');
         }
     }
@@ -117,6 +156,12 @@ pub fn answer(format: Format, asked: &Asked, dimensions: usize, shape: Shape) ->
             r#"],"model":"{}","usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}}}"#,
             asked.model
         )),
+        Format::Cohere => {
+            out.push_str(&format!(r#"]}},"meta":{{"billed_units":{{"input_tokens":{tokens}}}}}}}"#));
+        }
+        Format::Gemini => out.push_str("]}"),
+        Format::Tei => out.push(']'),
+        Format::Custom => out.push_str("]}}"),
         Format::Ollama => {
             out.push_str(&format!(r#"],"model":"{}","prompt_eval_count":{tokens}}}"#, asked.model));
         }
@@ -139,8 +184,6 @@ fn push_zeros(out: &mut String, dimensions: usize) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     fn asked(inputs: &[&str]) -> Asked {

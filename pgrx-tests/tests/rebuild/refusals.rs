@@ -108,3 +108,52 @@ fn what_cannot_be_done_changes_nothing() {
     assert_eq!(dimensions(&mut scene), [16]);
     scene.finish();
 }
+
+/// Fear: a table that somebody drops during a rebuild takes the vectorizer along, or leaves a rebuild
+/// that can neither end nor be given up.
+#[test]
+fn a_dropped_store_leaves_a_way_out() {
+    let mut scene = embedded(20);
+    let gate = scene.provider.hold(autovector_cluster_tests::Rule::always());
+    rebuild_to(&mut scene, 16, true);
+    gate.wait_until_holding(1);
+    let shadow: String = scene.db.one("select store::text from ai.vectorizer where id <> 1", &[]);
+    scene.db.batch(&format!("drop table {shadow}"));
+    gate.release();
+    let error = scene.db.error_of("call ai.wait_for_rebuild('docs', '60s')");
+    assert_eq!(error.code().code(), "55000", "{error:?}");
+    assert!(error.message().contains("stands still"), "{error:?}");
+    // The old store serves and follows changes.
+    scene.db.batch("update docs set body = 'changed' where id = 1");
+    scene.settle("docs");
+    assert_eq!(scene.count("select count(*) from docs_embedding where chunk = 'changed'"), 1);
+    scene.db.batch("select ai.cancel_rebuild('docs')");
+    assert_eq!(scene.count("select count(*) from ai._rebuild"), 0);
+    assert_eq!(dimensions(&mut scene), [8]);
+    // Another one goes through.
+    rebuild_to(&mut scene, 16, true);
+    wait_for_rebuild(&mut scene);
+    assert_eq!(dimensions(&mut scene), [16]);
+    scene.finish();
+}
+
+/// Fear: a vectorizer whose vectors are a column of the source is rebuilt by halves.
+#[test]
+fn a_column_of_vectors_is_not_rebuilt() {
+    let mut scene = autovector_cluster_tests::Scene::with(crate::stage::settings());
+    scene.table("docs", 5);
+    scene.vectorize(
+        &autovector_cluster_tests::Spec::on("docs")
+            .chunking("ai.chunking_none()")
+            .with("destination", "ai.destination_column('embedding')"),
+    );
+    scene.settle("docs");
+    let calls = scene.provider.call_count();
+    let alter = format!("select ai.alter_vectorizer('docs', embedding => {})", model(&scene, "other", 16));
+    let error = scene.db.error_of(&alter);
+    assert_eq!(error.code().code(), "0A000", "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("ai.destination_column")), "{error:?}");
+    assert_eq!(scene.count("select count(*) from ai._rebuild"), 0);
+    assert_eq!(scene.provider.call_count(), calls);
+    scene.cluster.assert_healthy();
+}

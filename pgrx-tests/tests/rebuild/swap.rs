@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use autovector_cluster_tests::{Rule, Sql, wait_until};
+use autovector_cluster_tests::{Rule, Scene, Sql, wait_until};
 
-use crate::stage::{LONG, dimensions, embedded, rebuild_to, wait_for_rebuild};
+use crate::stage::{LONG, dimensions, embedded, embedded_with, rebuild_to, settings, wait_for_rebuild};
 
 /// Tells the threads of a test to end.
 struct End<'a>(&'a AtomicBool);
@@ -155,5 +155,50 @@ fn a_long_transaction_delays_the_swap_and_nobody_else() {
     holder.batch("commit");
     wait_until("the swap is done", LONG, || scene.status("docs", "rebuild").as_deref() == Some("swapped"));
     scene.settle("docs");
+    scene.finish();
+}
+
+/// Fear: the swap comes before the new store has its index, or the status of rows follows the wrong
+/// store, before, during or after the rebuild.
+#[test]
+fn status_and_index_are_there_when_the_new_store_takes_over() {
+    let mut scene = embedded_with(settings(), 40, |spec| spec.with("status_column", "'state'"));
+    scene.db.batch("select ai.alter_vectorizer('docs', indexing => ai.indexing_hnsw(min_rows => 10))");
+    let states = |scene: &mut Scene| -> Vec<String> {
+        scene.db.all("select state || ' ' || count(*) from docs group by state order by 1", &[])
+    };
+    let wait_for_states = |scene: &mut Scene, wanted: &[&str]| {
+        let mut last = Vec::new();
+        wait_until(&format!("states are {wanted:?}"), LONG, || {
+            last = states(scene);
+            last == wanted
+        });
+    };
+    wait_for_states(&mut scene, &["embedded 40"]);
+    rebuild_to(&mut scene, 16, false);
+    wait_for_rebuild(&mut scene);
+    scene.provider.rule(Rule::containing("refused").error(400, "no such text"));
+    scene
+        .db
+        .batch("update docs set body = 'refused' where id = 3; update docs set body = 'other' where id = 4");
+    scene.settle("docs");
+    wait_for_states(&mut scene, &["embedded 39", "failed 1"]);
+    // The new store has no vector for that row either: as many rows are missing as before.
+    wait_until("the new store has heard of it", LONG, || {
+        scene.count("select count(*) from ai._vectorizer_q_2") == 0
+            && scene.count("select count(*) from ai._vectorizer_q_failed_2") == 1
+    });
+    scene.db.batch("select ai.finish_rebuild('docs')");
+    let index: String = scene.db.one(
+        "select indexdef from pg_indexes where tablename = 'docs_embedding_store' and indexname = '_vectorizer_hnsw_1'",
+        &[],
+    );
+    assert!(index.contains("USING hnsw"), "{index}");
+    assert_eq!(dimensions(&mut scene), [16]);
+    wait_for_states(&mut scene, &["embedded 39", "failed 1"]);
+    scene.provider.clear_rules();
+    scene.db.batch("update docs set body = 'good again' where id = 3");
+    scene.settle("docs");
+    wait_for_states(&mut scene, &["embedded 40"]);
     scene.finish();
 }

@@ -10,6 +10,7 @@ use autovector_domain::config::{Destination, TableDestination, VectorizerConfig}
 use autovector_domain::{names, pipeline};
 use serde_json::{Map, Value};
 
+use super::access::Level;
 use super::control::managed;
 use super::vectorizers;
 use crate::error::{Error, Kind, Result};
@@ -35,9 +36,9 @@ pub struct Changes {
 /// counts now, `unchanged` when there was nothing to do.
 pub fn alter(id: i32, changes: Changes) -> Result<&'static str> {
     // Rights first; then one after the other, each on what the last one left.
-    managed(id)?;
+    managed(id, Level::Admin)?;
     as_extension_owner(|| registry::lock(id))?;
-    let v = managed(id)?;
+    let v = managed(id, Level::Admin)?;
     let settings = Settings::now();
     let new = merged(&v.config, &changes.parts, &settings)?;
     let rebuild = as_extension_owner(|| rebuilds::of(id))?;
@@ -190,11 +191,10 @@ fn begin(v: &Vectorizer, new: &VectorizerConfig, auto_swap: bool) -> Result<()> 
             store: Some(store),
             key: &stored,
             config: config.to_json(),
-            queue_schema: None,
-            queue_table: None,
             scanned: false,
             // They take turns: a rebuild that came after all changes might never come to its end.
             priority: control::priority(v.id)?,
+            adopted: None,
         })?;
         if let Some(control) = paused {
             control::set_state(id, "paused", control.reason.as_deref(), &by, false)?;
@@ -271,7 +271,7 @@ pub fn refuse_hidden(id: i32) -> Result<()> {
 
 /// The rebuild of a vectorizer that the caller manages; an error when there is none.
 fn existing(id: i32) -> Result<(Vectorizer, Rebuild)> {
-    let v = managed(id)?;
+    let v = managed(id, Level::Admin)?;
     as_extension_owner(|| registry::lock(id))?;
     match as_extension_owner(|| rebuilds::of(id))? {
         Some(rebuild) => Ok((v, rebuild)),

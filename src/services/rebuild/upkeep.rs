@@ -167,7 +167,8 @@ fn compare(rebuild: &Rebuild) -> Result<()> {
 /// and the swap, wait for old snapshots.
 pub fn is_over(id: i32) -> Result<bool> {
     let v = as_extension_owner(|| catalog::vectorizer(id))?;
-    if !status::may_see(&v, current_role()) {
+    let role = current_role();
+    if !as_extension_owner(|| Ok(status::may_see(&v, role)))? {
         return Err(Error::new(
             Kind::InsufficientPrivilege,
             format!("permission denied for source table {}", v.source.ident),

@@ -32,7 +32,8 @@ pub fn look_again(v: &Vectorizer) -> Result<()> {
         sql::execute_once(&format!(
             "INSERT INTO {queue} ({names}, gen)
              SELECT {keys}, g.gen FROM {source} s, (SELECT nextval('ai._generation_seq') AS gen) g ORDER BY {keys}
-             ON CONFLICT ({names}) DO UPDATE SET gen = excluded.gen",
+             ON CONFLICT ({names}) DO UPDATE
+           SET gen = excluded.gen, loading_retries = 0, loading_retry_after = NULL",
             queue = v.queue,
             keys = v.key.source_list("s"),
             source = v.source.scan(),

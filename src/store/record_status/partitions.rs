@@ -24,7 +24,11 @@ unsafe fn may_change_partitions(node: *mut pg_sys::Node) -> bool {
     // SAFETY: each node is read as what its tag says.
     unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_DropStmt | pg_sys::NodeTag::T_DropOwnedStmt => true,
+            // Indexes are no partitions, and dropping them CONCURRENTLY commits on its way.
+            pg_sys::NodeTag::T_DropStmt => {
+                (*node.cast::<pg_sys::DropStmt>()).removeType != pg_sys::ObjectType::OBJECT_INDEX
+            }
+            pg_sys::NodeTag::T_DropOwnedStmt => true,
             pg_sys::NodeTag::T_CreateStmt => !(*node.cast::<pg_sys::CreateStmt>()).partbound.is_null(),
             pg_sys::NodeTag::T_AlterTableStmt => {
                 let commands = (*node.cast::<pg_sys::AlterTableStmt>()).cmds;

@@ -3,6 +3,7 @@
 //! Each rule is an entry of [`RULES`]; what a rule permits is in the tables
 //! beside it, with the reason. Nothing is compiled.
 
+mod dependencies;
 pub mod source;
 
 use std::fs;
@@ -141,7 +142,9 @@ const RULES: &[Rule] = &[
     Rule {
         says: "no file has more than 600 lines",
         broken_at: |file| {
-            let counted = file.path.ends_with(".rs") || file.path.ends_with(".sql");
+            // What changed from one release to the next is one script: PostgreSQL wants it so.
+            let counted = file.path.ends_with(".rs")
+                || file.path.ends_with(".sql") && !file.path.starts_with("sql/autovector--");
             if counted && file.text.lines().count() > LONGEST_FILE {
                 vec![LONGEST_FILE + 1]
             } else {
@@ -209,6 +212,10 @@ pub fn run(paths: &Paths) -> Result<(), Failure> {
     let broken = check(&files);
     if broken.is_empty() {
         println!("structure: {} rules hold in {} files", RULES.len(), files.len());
+        let packages = dependencies::check(paths.root())?;
+        println!(
+            "dependencies: {packages} packages from the registry, under licences that let them be passed on"
+        );
         return Ok(());
     }
     Err(Failure::new(format!("{} places break a rule of the structure\n{}", broken.len(), broken.join("\n"))))

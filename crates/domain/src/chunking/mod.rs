@@ -1,17 +1,21 @@
-//! Cuts a text into chunks, equal to those of `CharacterTextSplitter` and
-//! `RecursiveCharacterTextSplitter` in langchain-text-splitters 0.3.11, which pgai uses.
-//! Lengths are in code points. `tests/data/chunking.json` holds that library's answers.
+//! Cuts a text into chunks. At one separator and recursively: equal to `CharacterTextSplitter`
+//! and `RecursiveCharacterTextSplitter` in langchain-text-splitters 0.3.11, which pgai uses; as
+//! `tests/data/chunking.json` holds that library's answers. Lengths are in code points. By
+//! tokens, at Markdown's headings and by sentences: the files below.
 //!
 //! One difference: a capturing group in a separator only groups. The other library would
 //! repeat what the group caught.
 
 mod dialect;
+mod markdown;
 mod merge;
+mod sentence;
 mod separator;
 
 use crate::{
     config::{Chunking, ConfigError},
     failure::Failure,
+    tokens::Encoding,
 };
 use merge::{Merger, Piece};
 use separator::Separator;
@@ -37,6 +41,31 @@ enum Rule {
         overlap: usize,
         separators: Vec<Separator>,
     },
+    Tokens {
+        size: usize,
+        overlap: usize,
+        encoding: Encoding,
+    },
+    Markdown {
+        size: usize,
+        overlap: usize,
+        separators: Vec<Separator>,
+    },
+    Sentences {
+        size: usize,
+        overlap: usize,
+        separators: Vec<Separator>,
+    },
+}
+
+/// Where the text of a section of Markdown is cut.
+const IN_SECTIONS: [&str; 7] = ["\n\n", "\n", ". ", "? ", "! ", " ", ""];
+
+/// Where a sentence is cut that is too long.
+const IN_SENTENCES: [&str; 4] = ["\n", ", ", " ", ""];
+
+fn literals(separators: &[&str]) -> Result<Vec<Separator>, ConfigError> {
+    separators.iter().map(|separator| Separator::new(separator, false)).collect()
 }
 
 /// Takes one chunk after the other.
@@ -64,6 +93,21 @@ impl Chunker {
                     .iter()
                     .map(|separator| Separator::new(separator, splitter.is_separator_regex))
                     .collect::<Result<_, _>>()?,
+            },
+            Chunking::Token(splitter) => Rule::Tokens {
+                size: splitter.chunk_size as usize,
+                overlap: splitter.chunk_overlap as usize,
+                encoding: Encoding::by_name(&splitter.encoding).unwrap_or(Encoding::Cl100k),
+            },
+            Chunking::Markdown(sizes) => Rule::Markdown {
+                size: sizes.chunk_size as usize,
+                overlap: sizes.chunk_overlap as usize,
+                separators: literals(&IN_SECTIONS)?,
+            },
+            Chunking::Sentence(sizes) => Rule::Sentences {
+                size: sizes.chunk_size as usize,
+                overlap: sizes.chunk_overlap as usize,
+                separators: literals(&IN_SENTENCES)?,
             },
         };
         Ok(Chunker { rule })
@@ -93,6 +137,16 @@ impl Chunker {
                 Ok(())
             }
             Rule::Recursive { size, overlap, separators } => descend(text, separators, *size, *overlap, sink),
+            Rule::Tokens { size, overlap, encoding } => {
+                encoding.windows(text, *size, *overlap).into_iter().for_each(|window| sink(&text[window]));
+                Ok(())
+            }
+            Rule::Markdown { size, overlap, separators } => {
+                markdown::chunk(text, separators, *size, *overlap, sink)
+            }
+            Rule::Sentences { size, overlap, separators } => {
+                sentence::chunk(text, separators, *size, *overlap, sink)
+            }
         }
     }
 }

@@ -3,11 +3,12 @@
 use serde_json::Value;
 
 use super::{ConfigError, fields::Kind};
+use crate::tokens::Encoding;
 
 const KIND: Kind = Kind {
     config_type: "chunking",
-    made_by: "ai.chunking_recursive_character_text_splitter(), ai.chunking_character_text_splitter() \
-              or ai.chunking_none()",
+    made_by: "ai.chunking_recursive_character_text_splitter(), ai.chunking_character_text_splitter(), \
+              ai.chunking_token_text_splitter(), ai.chunking_markdown(), ai.chunking_sentence() or ai.chunking_none()",
 };
 
 /// Cutting descends one level a separator, so their number is bounded.
@@ -19,6 +20,25 @@ pub enum Chunking {
     None,
     Character(CharacterSplitter),
     Recursive(RecursiveSplitter),
+    Token(TokenSplitter),
+    Markdown(Sizes),
+    Sentence(Sizes),
+}
+
+/// Cuts every so many tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSplitter {
+    pub chunk_size: u32,
+    pub chunk_overlap: u32,
+    /// A name in `Encoding::NAMES`.
+    pub encoding: String,
+}
+
+/// In characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    pub chunk_size: u32,
+    pub chunk_overlap: u32,
 }
 
 /// Cuts at one separator and packs the pieces. Sizes are in characters (code points).
@@ -53,6 +73,12 @@ impl Default for Chunking {
 impl Chunking {
     pub const DEFAULT_SIZE: i32 = 800;
     pub const DEFAULT_OVERLAP: i32 = 400;
+    /// Of the chunkings by tokens, and by headings and sentences.
+    pub const DEFAULT_TOKENS: (i32, i32) = (256, 32);
+    pub const DEFAULT_SIZES: (i32, i32) = (800, 100);
+    pub const DEFAULT_ENCODING: &'static str = "cl100k_base";
+    /// Least characters of a chunk of Markdown: a path of headings has to fit beside the text.
+    const LEAST_MARKDOWN: u32 = 20;
     pub const DEFAULT_SEPARATOR: &'static str = "\n\n";
     pub const DEFAULT_SEPARATORS: [&'static str; 7] = ["\n\n", "\n", ".", "?", "!", " ", ""];
 
@@ -104,14 +130,53 @@ impl Chunking {
         }))
     }
 
+    /// `ai.chunking_token_text_splitter`. As `character`, and an encoding that is known.
+    pub fn token(chunk_size: i32, chunk_overlap: i32, encoding: &str) -> Result<Chunking, ConfigError> {
+        let (chunk_size, chunk_overlap) = sizes(chunk_size, chunk_overlap)?;
+        if Encoding::by_name(encoding).is_none() {
+            let known: Vec<String> = Encoding::NAMES.iter().map(|(name, _)| format!("'{name}'")).collect();
+            return Err(ConfigError::new(
+                format!("the encoding '{encoding}' is not known"),
+                format!("Use {}.", known.join(" or ")),
+            ));
+        }
+        Ok(Chunking::Token(TokenSplitter { chunk_size, chunk_overlap, encoding: encoding.to_owned() }))
+    }
+
+    /// `ai.chunking_markdown`.
+    pub fn markdown(chunk_size: i32, chunk_overlap: i32) -> Result<Chunking, ConfigError> {
+        let (chunk_size, chunk_overlap) = sizes(chunk_size, chunk_overlap)?;
+        if chunk_size < Chunking::LEAST_MARKDOWN {
+            return Err(ConfigError::new(
+                format!(
+                    "chunk_size must be at least {} for Markdown, not {chunk_size}",
+                    Chunking::LEAST_MARKDOWN
+                ),
+                "Each chunk holds its headings beside the text: give a size such as chunk_size => 800.",
+            ));
+        }
+        Ok(Chunking::Markdown(Sizes { chunk_size, chunk_overlap }))
+    }
+
+    /// `ai.chunking_sentence`.
+    pub fn sentence(chunk_size: i32, chunk_overlap: i32) -> Result<Chunking, ConfigError> {
+        let (chunk_size, chunk_overlap) = sizes(chunk_size, chunk_overlap)?;
+        Ok(Chunking::Sentence(Sizes { chunk_size, chunk_overlap }))
+    }
+
     /// Reads the JSON that `to_json` writes; absent fields take their defaults.
     pub fn from_json(value: &Value) -> Result<Chunking, ConfigError> {
         let fields = KIND.read(value)?;
         if fields.implementation == "none" {
             return Ok(Chunking::None);
         }
-        let size = fields.int("chunk_size")?.unwrap_or(Chunking::DEFAULT_SIZE);
-        let overlap = fields.int("chunk_overlap")?.unwrap_or(Chunking::DEFAULT_OVERLAP);
+        let (usual_size, usual_overlap) = match fields.implementation {
+            "token_text_splitter" => Chunking::DEFAULT_TOKENS,
+            "markdown" | "sentence" => Chunking::DEFAULT_SIZES,
+            _ => (Chunking::DEFAULT_SIZE, Chunking::DEFAULT_OVERLAP),
+        };
+        let size = fields.int("chunk_size")?.unwrap_or(usual_size);
+        let overlap = fields.int("chunk_overlap")?.unwrap_or(usual_overlap);
         let regex = fields.flag("is_separator_regex")?.unwrap_or(false);
         match fields.implementation {
             "character_text_splitter" => {
@@ -122,6 +187,11 @@ impl Chunking {
                 Some(separators) => Chunking::recursive(size, overlap, &separators, regex),
                 None => Chunking::recursive(size, overlap, &Chunking::DEFAULT_SEPARATORS, regex),
             },
+            "token_text_splitter" => {
+                Chunking::token(size, overlap, fields.text("encoding")?.unwrap_or(Chunking::DEFAULT_ENCODING))
+            }
+            "markdown" => Chunking::markdown(size, overlap),
+            "sentence" => Chunking::sentence(size, overlap),
             other => Err(KIND.unknown(other)),
         }
     }
@@ -130,6 +200,16 @@ impl Chunking {
     pub fn to_json(&self) -> Value {
         match self {
             Chunking::None => KIND.write("none", []),
+            Chunking::Token(splitter) => KIND.write(
+                "token_text_splitter",
+                [
+                    ("chunk_size", splitter.chunk_size.into()),
+                    ("chunk_overlap", splitter.chunk_overlap.into()),
+                    ("encoding", splitter.encoding.clone().into()),
+                ],
+            ),
+            Chunking::Markdown(sizes) => sizes.write("markdown"),
+            Chunking::Sentence(sizes) => sizes.write("sentence"),
             Chunking::Character(splitter) => KIND.write(
                 "character_text_splitter",
                 [
@@ -149,6 +229,13 @@ impl Chunking {
                 ],
             ),
         }
+    }
+}
+
+impl Sizes {
+    fn write(self, implementation: &str) -> Value {
+        let (size, overlap) = (self.chunk_size.into(), self.chunk_overlap.into());
+        KIND.write(implementation, [("chunk_size", size), ("chunk_overlap", overlap)])
     }
 }
 

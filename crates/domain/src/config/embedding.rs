@@ -1,71 +1,124 @@
-//! `embedding_*`: which provider and model make the vectors.
+//! `embedding_*`: which provider and model make the vectors. Each provider's own fields are in
+//! the files below; what they have in common is `Remote`.
 
-use serde::{Deserialize, Serialize};
+mod checks;
+mod hosted;
+mod http;
+mod litellm;
+mod open;
+mod servers;
+
 use serde_json::Value;
 
 use super::{
     ConfigError,
-    fields::{Fields, Kind, bounded, optional, unavailable},
+    fields::{Fields, Kind, optional, unavailable},
 };
+use crate::models;
+pub use checks::Oversize;
+pub(super) use checks::checked_dimensions;
+pub use hosted::{Cohere, Gemini, Mistral, VoyageAi};
+pub use http::{Fill, Http, Place, Step, Template as RequestTemplate};
+pub use litellm::LiteLlm;
+pub use open::{AzureOpenAi, OpenAi};
+pub use servers::{Ollama, Tei};
 
 const KIND: Kind = Kind {
     config_type: "embedding",
-    made_by: "ai.embedding_local(), ai.embedding_openai() or ai.embedding_ollama()",
+    made_by: "ai.embedding_local(), ai.embedding_openai() or another function ai.embedding_…()",
 };
-
-/// A name that is longer is more likely the key itself.
-const MAX_KEY_NAME: usize = 63;
 
 /// The stored JSON is `{"implementation": …, "config_type": "embedding", …}` with pgai's key
 /// names; absent options are left out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "implementation", rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Embedding {
     Local(Local),
     OpenAi(OpenAi),
+    AzureOpenAi(AzureOpenAi),
     Ollama(Ollama),
+    VoyageAi(VoyageAi),
+    Cohere(Cohere),
+    Mistral(Mistral),
+    Gemini(Gemini),
+    Tei(Tei),
+    LiteLlm(LiteLlm),
+    Http(Http),
 }
 
 /// A model directory under `autovector.local_model_directory`, run inside the worker.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Local {
     pub model: String,
     /// Read from the model when the vectorizer is created.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<u32>,
 }
 
-/// OpenAI's API, or any server that speaks it (`base_url`).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OpenAi {
-    pub model: String,
-    pub dimensions: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    pub api_key_name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub base_url: Option<String>,
-}
+/// A field of the stored JSON.
+type Field = (&'static str, Value);
 
-/// Ollama's `/api/embed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ollama {
-    pub model: String,
-    pub dimensions: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub base_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub options: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub keep_alive: Option<String>,
-}
+/// What the providers behind HTTP have in common.
+trait Remote: Sized {
+    /// The implementation's name in the JSON.
+    const NAME: &'static str;
 
-impl OpenAi {
-    /// True when the provider cannot be called without the key `api_key_name`: OpenAI itself, or a
-    /// key that was asked for by name.
-    pub fn needs_key(&self) -> bool {
-        self.base_url.is_none() || self.api_key_name != Embedding::DEFAULT_OPENAI_KEY
+    fn read(fields: &Fields<'_>) -> Result<Self, ConfigError>;
+
+    /// The fields after `implementation` and `config_type`; nulls are left out.
+    fn write(&self) -> Vec<Field>;
+
+    fn model(&self) -> &str;
+
+    fn dimensions(&self) -> u32;
+
+    fn api_key_name(&self) -> Option<&str>;
+
+    /// Where requests go, where that was said.
+    fn base_url(&self) -> Option<&str>;
+
+    /// The key that is named unless another is; None where no key is needed by default.
+    fn default_key(&self) -> Option<&str>;
+
+    /// True when the provider cannot be called without its key: a hosted one, or one with a key
+    /// that was asked for by name.
+    fn needs_key(&self) -> bool {
+        self.api_key_name().is_some_and(|name| self.base_url().is_none() || Some(name) != self.default_key())
     }
+
+    /// Checks beyond model, dimensions, key and URL.
+    fn check(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    /// What decides the vector besides implementation, model and dimensions.
+    fn decisive(&self) -> Value {
+        Value::Null
+    }
+}
+
+fn check<R: Remote>(remote: &R) -> Result<(), ConfigError> {
+    checked_dimensions(i32::try_from(remote.dimensions()).unwrap_or(i32::MAX))?;
+    remote.api_key_name().map_or(Ok(()), checks::check_key_name)?;
+    remote.base_url().map_or(Ok(()), checks::check_base_url)?;
+    remote.check()
+}
+
+/// Calls the same method of whichever remote provider it is.
+macro_rules! remote {
+    ($embedding:expr, $local:pat => $otherwise:expr, $config:ident => $call:expr) => {
+        match $embedding {
+            Embedding::Local($local) => $otherwise,
+            Embedding::OpenAi($config) => $call,
+            Embedding::AzureOpenAi($config) => $call,
+            Embedding::Ollama($config) => $call,
+            Embedding::VoyageAi($config) => $call,
+            Embedding::Cohere($config) => $call,
+            Embedding::Mistral($config) => $call,
+            Embedding::Gemini($config) => $call,
+            Embedding::Tei($config) => $call,
+            Embedding::LiteLlm($config) => $call,
+            Embedding::Http($config) => $call,
+        }
+    };
 }
 
 impl Embedding {
@@ -74,9 +127,19 @@ impl Embedding {
 
     /// The key that the configuration names, None where there is none to name.
     pub fn api_key_name(&self) -> Option<&str> {
+        remote!(self, _ => None, config => config.api_key_name())
+    }
+
+    /// True when the provider cannot be called without the key `api_key_name`.
+    pub fn needs_key(&self) -> bool {
+        remote!(self, _ => false, config => config.needs_key())
+    }
+
+    /// The provider that is called: `litellm` stands for one of the others.
+    pub fn resolved(&self) -> &Embedding {
         match self {
-            Embedding::OpenAi(openai) => Some(&openai.api_key_name),
-            Embedding::Local(_) | Embedding::Ollama(_) => None,
+            Embedding::LiteLlm(config) => config.target(),
+            other => other,
         }
     }
 
@@ -100,6 +163,7 @@ impl Embedding {
             user: user.map(str::to_owned),
             api_key_name: api_key_name.to_owned(),
             base_url: base_url.map(str::to_owned),
+            oversize: Oversize::Truncate,
         })
         .validated()
     }
@@ -118,6 +182,7 @@ impl Embedding {
             base_url: base_url.map(str::to_owned),
             options: options.filter(|options| !options.is_null()).cloned(),
             keep_alive: keep_alive.map(str::to_owned),
+            oversize: Oversize::Truncate,
         })
         .validated()
     }
@@ -125,31 +190,27 @@ impl Embedding {
     /// Reads the JSON that `to_json` writes.
     pub fn from_json(value: &Value) -> Result<Embedding, ConfigError> {
         let fields = KIND.read(value)?;
-        let model = |fields: &Fields<'_>| fields.required_text("model").map(str::to_owned);
-        match fields.implementation {
-            "local" => Embedding::local(
-                fields.text("model")?.unwrap_or(Embedding::DEFAULT_LOCAL_MODEL),
-                fields.int("dimensions")?,
-            ),
-            "openai" => Embedding::openai(
-                &model(&fields)?,
-                fields.required_int("dimensions")?,
-                fields.text("user")?,
-                fields.text("api_key_name")?.unwrap_or(Embedding::DEFAULT_OPENAI_KEY),
-                fields.text("base_url")?,
-            ),
-            "ollama" => Embedding::ollama(
-                &model(&fields)?,
-                fields.required_int("dimensions")?,
-                fields.text("base_url")?,
-                fields.value("options"),
-                fields.text("keep_alive")?,
-            ),
-            "voyageai" | "litellm" | "sentence_transformers" => {
-                Err(Embedding::unavailable(fields.implementation))
+        let embedding = match fields.implementation {
+            "local" => {
+                return Embedding::local(
+                    fields.text("model")?.unwrap_or(Embedding::DEFAULT_LOCAL_MODEL),
+                    fields.int("dimensions")?,
+                );
             }
-            other => Err(KIND.unknown(other)),
-        }
+            OpenAi::NAME => Embedding::OpenAi(Remote::read(&fields)?),
+            AzureOpenAi::NAME => Embedding::AzureOpenAi(Remote::read(&fields)?),
+            Ollama::NAME => Embedding::Ollama(Remote::read(&fields)?),
+            VoyageAi::NAME => Embedding::VoyageAi(Remote::read(&fields)?),
+            Cohere::NAME => Embedding::Cohere(Remote::read(&fields)?),
+            Mistral::NAME => Embedding::Mistral(Remote::read(&fields)?),
+            Gemini::NAME => Embedding::Gemini(Remote::read(&fields)?),
+            Tei::NAME => Embedding::Tei(Remote::read(&fields)?),
+            LiteLlm::NAME => Embedding::LiteLlm(Remote::read(&fields)?),
+            Http::NAME => Embedding::Http(Remote::read(&fields)?),
+            "sentence_transformers" => return Err(Embedding::unavailable(fields.implementation)),
+            other => return Err(KIND.unknown(other)),
+        };
+        embedding.validated()
     }
 
     /// What pgai's other providers answer; `provider` is the part of the function's name after
@@ -157,65 +218,56 @@ impl Embedding {
     pub fn unavailable(provider: &str) -> ConfigError {
         unavailable(
             &format!("ai.embedding_{provider}"),
-            "Use ai.embedding_local(), ai.embedding_ollama(), or ai.embedding_openai() with the base_url of any \
-             server that speaks OpenAI's API.",
+            "Use ai.embedding_local() with a model's directory, or ai.embedding_tei() with a server that has it.",
         )
     }
 
     /// The JSON that the catalog stores.
     pub fn to_json(&self) -> Value {
-        match self {
-            Embedding::Local(local) => KIND.write(
+        remote!(
+            self,
+            local => KIND.write(
                 "local",
                 [("model", local.model.clone().into()), ("dimensions", optional(local.dimensions))],
             ),
-            Embedding::OpenAi(openai) => KIND.write(
-                "openai",
-                [
-                    ("model", openai.model.clone().into()),
-                    ("dimensions", openai.dimensions.into()),
-                    ("user", optional(openai.user.clone())),
-                    ("api_key_name", openai.api_key_name.clone().into()),
-                    ("base_url", optional(openai.base_url.clone())),
-                ],
-            ),
-            Embedding::Ollama(ollama) => KIND.write(
-                "ollama",
-                [
-                    ("model", ollama.model.clone().into()),
-                    ("dimensions", ollama.dimensions.into()),
-                    ("base_url", optional(ollama.base_url.clone())),
-                    ("options", optional(ollama.options.clone())),
-                    ("keep_alive", optional(ollama.keep_alive.clone())),
-                ],
-            ),
-        }
+            config => KIND.write(self.implementation(), config.write())
+        )
     }
 
     /// The implementation's name in the JSON.
     pub fn implementation(&self) -> &'static str {
-        match self {
-            Embedding::Local(_) => "local",
-            Embedding::OpenAi(_) => "openai",
-            Embedding::Ollama(_) => "ollama",
+        fn name<R: Remote>(_: &R) -> &'static str {
+            R::NAME
         }
+        remote!(self, _ => "local", config => name(config))
     }
 
     pub fn model(&self) -> &str {
-        match self {
-            Embedding::Local(c) => &c.model,
-            Embedding::OpenAi(c) => &c.model,
-            Embedding::Ollama(c) => &c.model,
-        }
+        remote!(self, local => &local.model, config => config.model())
     }
 
     /// None only for a local model whose directory has not been looked into yet.
     pub fn dimensions(&self) -> Option<u32> {
-        match self {
-            Embedding::Local(c) => c.dimensions,
-            Embedding::OpenAi(c) => Some(c.dimensions),
-            Embedding::Ollama(c) => Some(c.dimensions),
+        remote!(self, local => local.dimensions, config => Some(config.dimensions()))
+    }
+
+    /// What decides the vector besides implementation, model and dimensions; Null for nothing. Not
+    /// where the provider is, who pays, or how long it keeps the model in memory.
+    pub fn decisive(&self) -> Value {
+        remote!(self, _ => Value::Null, config => config.decisive())
+    }
+
+    /// The same for vectors of any number of dimensions: for a single call, where no column waits
+    /// for them. Never stored.
+    pub fn with_any_dimensions(mut self) -> Embedding {
+        match &mut self {
+            Embedding::OpenAi(config) => config.dimensions = 0,
+            Embedding::Ollama(config) => config.dimensions = 0,
+            Embedding::VoyageAi(config) => config.dimensions = 0,
+            Embedding::Cohere(config) => config.dimensions = 0,
+            _ => {}
         }
+        self
     }
 
     /// Checks what can be checked without asking the provider.
@@ -226,69 +278,26 @@ impl Embedding {
                 "Name the model that the provider should use.",
             ));
         }
-        if let Some(dimensions) = self.dimensions() {
-            checked_dimensions(i32::try_from(dimensions).unwrap_or(i32::MAX))?;
+        if let Embedding::Local(Local { dimensions: Some(dimensions), .. }) = self {
+            checked_dimensions(i32::try_from(*dimensions).unwrap_or(i32::MAX))?;
         }
-        match self {
-            Embedding::Local(_) => Ok(()),
-            Embedding::OpenAi(openai) => {
-                check_key_name(&openai.api_key_name)?;
-                openai.base_url.as_deref().map_or(Ok(()), check_base_url)
+        remote!(self, _ => Ok(()), config => check(config))
+    }
+
+    /// Checks the dimensions against what is known of the provider's own models. Not part of
+    /// `validate`: what was stored once must stay readable when models learn something new.
+    pub fn check_model(&self) -> Result<(), ConfigError> {
+        let target = self.resolved();
+        let elsewhere = remote!(target, _ => None, config => config.base_url());
+        match (elsewhere, target.dimensions()) {
+            (None, Some(dimensions)) => {
+                models::check_dimensions(target.implementation(), target.model(), dimensions)
             }
-            Embedding::Ollama(ollama) => {
-                if ollama.options.as_ref().is_some_and(|options| !options.is_object()) {
-                    return Err(ConfigError::new(
-                        "options must be a JSON object",
-                        "Give Ollama's model options, such as '{\"num_ctx\": 8192}'.",
-                    ));
-                }
-                ollama.base_url.as_deref().map_or(Ok(()), check_base_url)
-            }
+            _ => Ok(()),
         }
     }
 
     fn validated(self) -> Result<Embedding, ConfigError> {
         self.validate().map(|()| self)
     }
-}
-
-fn checked_dimensions(dimensions: i32) -> Result<u32, ConfigError> {
-    let hint = "Give the number of dimensions that the model returns.";
-    bounded("dimensions", dimensions, 1, super::MAX_DIMENSIONS, hint)
-}
-
-/// A secret's name becomes the name of an environment variable or a file: nothing else fits it. The
-/// message never repeats it, because it may be the key itself.
-fn check_key_name(name: &str) -> Result<(), ConfigError> {
-    let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if starts_well && name.chars().all(allowed) && name.len() <= MAX_KEY_NAME && !name.starts_with("sk-") {
-        return Ok(());
-    }
-    Err(ConfigError::new(
-        "api_key_name is not the name of a secret",
-        "Give the name under which the server finds the key, such as 'OPENAI_API_KEY', never the key itself.",
-    ))
-}
-
-/// `http://` or `https://` and a host. A password in it would be stored in the catalog, so it is refused.
-fn check_base_url(url: &str) -> Result<(), ConfigError> {
-    let error = |message: &str| {
-        ConfigError::new(
-            message,
-            "Give a base_url such as 'https://api.example.com/v1' or 'http://localhost:11434'.",
-        )
-    };
-    let lower = url.to_ascii_lowercase();
-    let Some(rest) = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://")) else {
-        return Err(error("base_url must begin with http:// or https://"));
-    };
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if host.contains('@') {
-        return Err(error("base_url must not contain a user name or a password"));
-    }
-    if host.is_empty() || host.starts_with(':') || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(error("base_url is not a valid URL"));
-    }
-    Ok(())
 }

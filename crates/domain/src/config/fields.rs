@@ -35,8 +35,12 @@ impl Kind {
     }
 
     /// The configuration as JSON. Nulls are left out.
-    pub fn write<const N: usize>(&self, implementation: &str, fields: [(&str, Value); N]) -> Value {
-        let mut object = Map::with_capacity(N + 2);
+    pub fn write<'f>(
+        &self,
+        implementation: &str,
+        fields: impl IntoIterator<Item = (&'f str, Value)>,
+    ) -> Value {
+        let mut object = Map::new();
         object.insert("implementation".into(), implementation.into());
         object.insert("config_type".into(), self.config_type.into());
         for (key, value) in fields {

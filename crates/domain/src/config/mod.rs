@@ -14,15 +14,18 @@ mod processing;
 mod scheduling;
 mod vectorizer;
 
-pub use chunking::{CharacterSplitter, Chunking, RecursiveSplitter};
+pub use chunking::{CharacterSplitter, Chunking, RecursiveSplitter, Sizes, TokenSplitter};
 pub use destination::{Destination, TableDestination};
-pub use embedding::{Embedding, Local, Ollama, OpenAi};
+pub use embedding::{
+    AzureOpenAi, Cohere, Embedding, Fill, Gemini, Http, LiteLlm, Local, Mistral, Ollama, OpenAi, Oversize,
+    Place, RequestTemplate, Step, Tei, VoyageAi,
+};
 pub use formatting::Formatting;
 pub use indexing::{Diskann, Hnsw, Index, Indexing, Ivfflat, Metric, Opclass};
 pub use loading::{Loading, Source};
 pub use parsing::Parsing;
 pub use processing::Processing;
-pub use scheduling::Scheduling;
+pub use scheduling::{Scheduling, Timescale};
 pub use vectorizer::VectorizerConfig;
 
 /// pgvector stores at most this many dimensions in a `vector` column.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ConfigError,
-    fields::{Kind, unavailable},
+    fields::{Kind, optional},
 };
 use crate::windows::{self, DAY, Days, State, Window};
 
@@ -20,6 +20,26 @@ pub enum Scheduling {
     Default,
     /// At these times only; never empty.
     Windows(Vec<Window>),
+    /// pgai's job of TimescaleDB. The workers start by themselves when a row changes, which is never
+    /// later than the job; what is heeded is the moment before which nothing is done.
+    Timescale(Timescale),
+}
+
+/// As it was given, for those who read the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Timescale {
+    pub schedule_interval: Option<String>,
+    /// ISO 8601 with its offset.
+    pub initial_start: Option<String>,
+    pub fixed_schedule: Option<bool>,
+    pub timezone: Option<String>,
+}
+
+impl Timescale {
+    /// `initial_start` in microseconds since 1970.
+    fn begins(&self) -> Option<i64> {
+        self.initial_start.as_deref()?.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond)
+    }
 }
 
 impl Scheduling {
@@ -90,6 +110,11 @@ impl Scheduling {
     pub fn state(&self, now: i64) -> Option<State> {
         match self {
             Scheduling::Windows(windows) => Some(windows::state(windows, now)),
+            Scheduling::Timescale(job) => job.begins().filter(|begin| now < *begin).map(|begin| State {
+                open: false,
+                opens_at: Some(begin),
+                closes_at: None,
+            }),
             Scheduling::None | Scheduling::Default => None,
         }
     }
@@ -106,17 +131,24 @@ impl Scheduling {
                 })?;
                 Scheduling::of(windows.iter().map(read_window).collect::<Result<_, _>>()?)
             }
-            "timescaledb" => Err(Scheduling::timescaledb_unavailable()),
+            "timescaledb" => {
+                let text = |key: &str| Ok(fields.text(key)?.map(str::to_owned));
+                let job = Timescale {
+                    schedule_interval: text("schedule_interval")?,
+                    initial_start: text("initial_start")?,
+                    fixed_schedule: fields.flag("fixed_schedule")?,
+                    timezone: text("timezone")?,
+                };
+                if let (Some(start), None) = (&job.initial_start, job.begins()) {
+                    return Err(ConfigError::new(
+                        format!("initial_start \"{start}\" is not a moment"),
+                        "Give a time with its zone, such as '2026-01-01 00:00+00'.",
+                    ));
+                }
+                Ok(Scheduling::Timescale(job))
+            }
             other => Err(KIND.unknown(other)),
         }
-    }
-
-    /// What `ai.scheduling_timescaledb` answers.
-    pub fn timescaledb_unavailable() -> ConfigError {
-        unavailable(
-            "ai.scheduling_timescaledb",
-            "Leave scheduling out: the workers start by themselves as soon as a row changes.",
-        )
     }
 
     /// The JSON that the catalog stores.
@@ -127,6 +159,15 @@ impl Scheduling {
             Scheduling::Windows(windows) => {
                 KIND.write("windows", [("windows", windows.iter().map(write_window).collect())])
             }
+            Scheduling::Timescale(job) => KIND.write(
+                "timescaledb",
+                [
+                    ("schedule_interval", optional(job.schedule_interval.clone())),
+                    ("initial_start", optional(job.initial_start.clone())),
+                    ("fixed_schedule", optional(job.fixed_schedule)),
+                    ("timezone", optional(job.timezone.clone())),
+                ],
+            ),
         }
     }
 }

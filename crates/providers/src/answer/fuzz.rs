@@ -1,6 +1,8 @@
 //! Answers from a provider that has lost its mind: sound ones, damaged at random. More of them with
 //! `PROPTEST_CASES=1000000`.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -8,6 +10,14 @@ use super::*;
 
 const COUNT: usize = 3;
 const DIMENSIONS: usize = 2;
+
+/// The shapes that are read.
+fn lists() -> [List<'static>; 3] {
+    static STEPS: LazyLock<[Vec<Step>; 2]> = LazyLock::new(|| {
+        ["embeddings[*]", "usage.total_tokens"].map(|path| Step::parse(path).expect("a path"))
+    });
+    [List::Indexed, List::Plain, List::At { vectors: &STEPS[0], tokens: &STEPS[1] }]
+}
 
 /// A sound answer of each shape that is read.
 fn sound(list: List, in_base64: bool) -> String {
@@ -22,7 +32,7 @@ fn sound(list: List, in_base64: bool) -> String {
         List::Indexed => (0..COUNT)
             .map(|at| format!(r#"{{"object":"embedding","index":{at},"embedding":{}}}"#, vector(at)))
             .collect::<Vec<_>>(),
-        List::Plain => (0..COUNT).map(vector).collect(),
+        List::Plain | List::At { .. } => (0..COUNT).map(vector).collect(),
     };
     let name = if list == List::Indexed { "data" } else { "embeddings" };
     format!(
@@ -131,21 +141,22 @@ proptest! {
 
     #[test]
     fn damaged_answers_are_refused_or_whole(
-        plain in any::<bool>(), in_base64 in any::<bool>(), damages in prop::collection::vec(damage(), 0..6),
+        shape in 0..3_usize, in_base64 in any::<bool>(), damages in prop::collection::vec(damage(), 0..6),
     ) {
-        let list = if plain { List::Plain } else { List::Indexed };
-        check(&damaged(sound(list, in_base64 && !plain).into_bytes(), &damages), list)?;
+        let list = lists()[shape];
+        check(&damaged(sound(list, in_base64 && shape != 1).into_bytes(), &damages), list)?;
     }
 
     #[test]
-    fn noise_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..400), plain in any::<bool>()) {
-        check(&bytes, if plain { List::Plain } else { List::Indexed })?;
+    fn noise_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..400), shape in 0..3_usize) {
+        check(&bytes, lists()[shape])?;
     }
 }
 
 #[test]
 fn undamaged_answers_are_read() {
-    for (list, in_base64) in [(List::Indexed, false), (List::Indexed, true), (List::Plain, false)] {
+    let [indexed, plain, at] = lists();
+    for (list, in_base64) in [(indexed, false), (indexed, true), (plain, false), (at, false), (at, true)] {
         let expected = Expected { list, count: COUNT, dimensions: DIMENSIONS, origin: "https://h.test" };
         let answer = read(sound(list, in_base64).as_bytes(), expected).expect("it is sound");
         assert_eq!(answer.values, [0.0, 1.0, 1.0, 2.0, 2.0, 3.0]);

@@ -1,6 +1,6 @@
 use super::*;
 
-fn expected(list: List, count: usize, dimensions: usize) -> Expected<'static> {
+fn expected(list: List<'static>, count: usize, dimensions: usize) -> Expected<'static> {
     Expected { list, count, dimensions, origin: "https://h.test" }
 }
 

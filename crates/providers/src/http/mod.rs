@@ -6,6 +6,7 @@
 mod call;
 mod connect;
 mod refusal;
+mod waits;
 
 use std::{
     io::{self, Read},

@@ -7,6 +7,8 @@ use autovector_domain::{failure::Failure, secret::Secret};
 use serde_json::Value;
 use ureq::http::HeaderMap;
 
+use super::waits;
+
 /// A provider that asks for more is asked again after this all the same.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -44,7 +46,7 @@ impl Refusal {
             code: said.code.map(tidy),
             kind: said.kind.map(tidy),
             message: tidy(said.message),
-            retry_after: retry_after(headers, SystemTime::now()),
+            retry_after: waits::wait(headers, body, SystemTime::now()),
             origin,
         }
     }
@@ -123,8 +125,9 @@ impl Said {
             _ => None,
         };
         let detail = || {
-            let first = inner.get("detail")?.get(0)?;
-            first.get("msg").and_then(Value::as_str).map(str::to_owned)
+            // Mistral has the list in `message`.
+            let list = inner.get("detail").or_else(|| inner.get("message")?.get("detail"))?;
+            list.get(0)?.get("msg").and_then(Value::as_str).map(str::to_owned)
         };
         let message = text("message").or_else(|| text("error")).or_else(|| text("detail")).or_else(detail);
         let message = message.or_else(|| value.as_str().map(str::to_owned)).unwrap_or_default();
@@ -172,26 +175,6 @@ fn hide(text: &str, secret: &str) -> String {
     hidden
 }
 
-/// Seconds; who asks for more than a day means something else.
-const LONGEST_SENSIBLE: f64 = 86_400.0;
-
-/// Reads `retry-after-ms` and `Retry-After` (seconds or an HTTP date); nonsense is ignored,
-/// and nobody waits longer than an hour.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let seconds = |text: &str, unit: f64| {
-        let value: f64 = text.parse().ok()?;
-        let sensible = (0.0..=LONGEST_SENSIBLE).contains(&(value * unit));
-        sensible.then(|| Duration::from_secs_f64((value * unit).min(LONGEST_WAIT.as_secs_f64())))
-    };
-    let date = |text: &str| {
-        let at = httpdate::parse_http_date(text).ok()?;
-        Some(at.duration_since(now).unwrap_or_default().min(LONGEST_WAIT))
-    };
-    let exact = text("retry-after-ms").and_then(|t| seconds(t, 0.001));
-    exact.or_else(|| text("retry-after").and_then(|t| seconds(t, 1.0).or_else(|| date(t))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,41 +209,6 @@ mod tests {
             }
             let _ = refusal.failure();
         }
-    }
-
-    fn wait(name: &'static str, value: &str) -> Option<Duration> {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, value.parse().unwrap());
-        // 1994-11-06 08:49:37 UTC, the date of RFC 9110's example.
-        retry_after(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
-    }
-
-    #[test]
-    fn retry_after_in_every_form() {
-        let s = Duration::from_secs;
-        for (value, expected) in [
-            ("0", Some(s(0))),
-            ("7", Some(s(7))),
-            (" 7 ", Some(s(7))),
-            ("1.5", Some(Duration::from_millis(1500))),
-            ("3600", Some(s(3600))),
-            ("1000000000", None),
-            ("86400", Some(s(3600))),
-            ("inf", None),
-            ("-1", None),
-            ("NaN", None),
-            ("soon", None),
-            ("", None),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(s(60))),
-            ("Sunday, 06-Nov-94 08:50:37 GMT", Some(s(60))),
-            ("Sun Nov  6 08:50:37 1994", Some(s(60))),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(s(0))),
-            ("Mon, 06 Nov 1995 08:49:37 GMT", Some(s(3600))),
-            ("Sun, 99 Nov 1994 08:50:37 GMT", None),
-        ] {
-            assert_eq!(wait("retry-after", value), expected, "{value:?}");
-        }
-        assert_eq!(wait("retry-after-ms", "250"), Some(Duration::from_millis(250)));
     }
 
     #[test]

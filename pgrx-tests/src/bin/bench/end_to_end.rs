@@ -13,6 +13,7 @@ use crate::{
 
 const ROWS: usize = 20_000;
 const ROUNDS: usize = 3;
+/// Of OpenAI's text-embedding-3-small.
 const DIMENSIONS: usize = 1536;
 const LATENCY: Duration = Duration::from_millis(50);
 /// Rows a second.
@@ -22,24 +23,37 @@ const VARIANTS: [(u32, u32); 4] = [(64, 4), (256, 8), (512, 4), (1024, 8)];
 
 /// With default settings.
 pub fn defaults(order: &Order) -> Vec<Figure> {
-    vec![first_passes(order, "default processing", "").bar(Bar::MedianAtLeast(BAR))]
+    vec![first_passes(order, DIMENSIONS, LATENCY, "default processing", "").bar(Bar::MedianAtLeast(BAR))]
+}
+
+/// How the rate depends on the width of the vectors and on the provider's latency.
+pub fn shapes(order: &Order) -> Vec<Figure> {
+    let latencies = [0, 50, 200].map(Duration::from_millis);
+    let shapes = [384, DIMENSIONS, 3072].into_iter().flat_map(|d| latencies.map(|latency| (d, latency)));
+    shapes.map(|(d, latency)| first_passes(order, d, latency, "default processing", "")).collect()
 }
 
 /// With some values of `ai.processing_default`.
 pub fn variants(order: &Order) -> Vec<Figure> {
     let figure = |(size, concurrency): (u32, u32)| {
         let processing = format!("batch_size => {size}, concurrency => {concurrency}");
-        first_passes(order, &processing, &format!(", processing => ai.processing_default({processing})"))
+        first_passes(
+            order,
+            DIMENSIONS,
+            LATENCY,
+            &processing,
+            &format!(", processing => ai.processing_default({processing})"),
+        )
     };
     VARIANTS.into_iter().map(figure).collect()
 }
 
-fn first_passes(order: &Order, what: &str, more: &str) -> Figure {
+fn first_passes(order: &Order, dimensions: usize, latency: Duration, what: &str, more: &str) -> Figure {
     let rows = order.scaled(ROWS, 1_000);
     let mut scene = workbench::scene(workbench::settings());
-    scene.provider.set_latency(LATENCY);
+    scene.provider.set_latency(latency);
     workbench::table(&mut scene.db, "docs", rows, "repeat(md5(i::text) || ' ', 6)");
-    let embedding = workbench::scripted(&scene, DIMENSIONS);
+    let embedding = workbench::scripted(&scene, dimensions);
     let file = scene.cluster.directory().join("rows").display().to_string();
     let (mut passes, mut copies) = (Vec::new(), Vec::new());
     let rounds = order.scaled(ROUNDS, 2);
@@ -67,6 +81,6 @@ fn first_passes(order: &Order, what: &str, more: &str) -> Figure {
             copies[round],
         ));
     }
-    let what = format!("{DIMENSIONS} dims, {} ms a request, {what} / COPY", LATENCY.as_millis());
+    let what = format!("{dimensions} dims, {} ms a request, {what} / COPY", latency.as_millis());
     Figure::new(order.name, what, "rows/s", passes).beside(copies)
 }

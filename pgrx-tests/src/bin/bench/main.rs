@@ -6,6 +6,7 @@
 
 mod backup;
 mod checkpoints;
+mod chunking;
 mod documents;
 mod drain;
 mod end_to_end;
@@ -13,7 +14,10 @@ mod latency;
 mod local_model;
 mod memory;
 mod options;
+mod plot;
+mod rebuild;
 mod record_status;
+mod recovery;
 mod report;
 mod scale;
 mod search;
@@ -65,6 +69,12 @@ const CASES: &[Case] = &[
         run: end_to_end::variants,
     },
     Case {
+        name: "end-to-end-shapes",
+        about: "the same for 384, 1,536 and 3,072 dimensions and latencies of 0, 50 and 200 ms",
+        usual: false,
+        run: end_to_end::shapes,
+    },
+    Case {
         name: "statements",
         about: "what the triggers add to INSERT, UPDATE and DELETE, against a plain table",
         usual: true,
@@ -107,6 +117,18 @@ const CASES: &[Case] = &[
         run: scale::run,
     },
     Case {
+        name: "rebuild",
+        about: "another model while rows are read and written: how long the swap keeps others out",
+        usual: true,
+        run: rebuild::run,
+    },
+    Case {
+        name: "recovery",
+        about: "how soon work goes on after a worker or the server was killed",
+        usual: true,
+        run: recovery::run,
+    },
+    Case {
         name: "record-status",
         about: "what a record status rule adds to changes of responses",
         usual: true,
@@ -123,6 +145,12 @@ const CASES: &[Case] = &[
         about: "pages of PDF a minute, from a bytea column to the store",
         usual: true,
         run: documents::run,
+    },
+    Case {
+        name: "chunking",
+        about: "cutting 100 MB of text in SQL, against LangChain's splitters in Python",
+        usual: true,
+        run: chunking::run,
     },
     Case {
         name: "search",
@@ -193,6 +221,14 @@ fn measure(options: &Options) -> ExitCode {
         return ExitCode::FAILURE;
     }
     println!("written to {}", results_file().display());
+    let title = format!("ratios to the reference, {}", about["server"].as_str().unwrap_or_default());
+    if let Some(picture) = plot::svg(&title, &figures) {
+        let file = results_file().with_extension("svg");
+        match write(&file, &picture) {
+            Ok(()) => println!("drawn in {}", file.display()),
+            Err(error) => eprintln!("cannot write {}: {error}", file.display()),
+        }
+    }
     if broken.is_empty() {
         ExitCode::SUCCESS
     } else {

@@ -69,6 +69,18 @@ impl Figure {
         })
     }
 
+    pub fn ratio(&self) -> Option<f64> {
+        self.ratio
+    }
+
+    /// The ratio that is to be reached, or not to be passed.
+    pub fn ratio_bar(&self) -> Option<f64> {
+        match self.bar? {
+            Bar::RatioAtLeast(bar) | Bar::RatioAtMost(bar) => Some(bar),
+            Bar::MedianAtLeast(_) | Bar::MedianBelow(_) => None,
+        }
+    }
+
     /// The figure in words, for the line that says that a bar is missed.
     pub fn name(&self) -> String {
         format!("{}: {}", self.case, self.what)

@@ -18,6 +18,9 @@ use crate::{
 const TABLES: [&str; 2] = ["vectorized", "plain"];
 const ROWS: usize = 10_000;
 const ROUNDS: usize = 7;
+const LONG_ROWS: usize = 2_000;
+/// Bytes.
+const LONG_TEXT: usize = 51_200;
 /// Single inserts run in blocks, in turn: a block is one value.
 const BLOCKS: usize = 15;
 const INSERTS_WITHOUT_FSYNC: usize = 300;
@@ -68,7 +71,41 @@ pub fn run(order: &Order) -> Vec<Figure> {
         singles(order, &mut scene, "on", INSERTS_WITH_FSYNC).bar(Bar::RatioAtMost(1.5)),
     ];
     figures.extend(bulk(order, &mut scene));
+    figures.push(toasted(order, &mut scene));
     figures
+}
+
+/// An update of another column of rows whose text lies outside of the row: whoever reads the text to
+/// see that it has not changed pays for every byte.
+fn toasted(order: &Order, scene: &mut Scene) -> Figure {
+    let rows = order.scaled(LONG_ROWS, 100);
+    for table in ["long_vectorized", "long_plain"] {
+        scene.db.batch(&format!(
+            "create table {table} (id bigint primary key, body text not null, note text);
+             alter table {table} alter column body set storage external;
+             insert into {table} select i, repeat(md5(i::text), {LONG_TEXT} / 32), 'note' from generate_series(1, {rows}) i"
+        ));
+    }
+    let embedding = workbench::scripted(scene, 8);
+    workbench::vectorize(&mut scene.db, "long_vectorized", &embedding, ", enqueue_existing => false");
+    workbench::pause(&mut scene.db, "long_vectorized");
+    let dirty = "select pending_items from ai.vectorizer_status where name = 'long_vectorized'";
+    let before: i64 = scene.db.one(dirty, &[]);
+    let mut times = [Vec::new(), Vec::new()];
+    scene.db.batch("set synchronous_commit = off");
+    for round in 0..order.scaled(ROUNDS, 3) {
+        workbench::each(&mut scene.db, &["vacuum long_vectorized", "vacuum long_plain", "checkpoint"]);
+        for (table, times) in ["long_vectorized", "long_plain"].iter().zip(&mut times) {
+            let started = Instant::now();
+            scene.db.exec(&format!("update {table} set note = 'round {round}'"), &[]);
+            times.push(started.elapsed().as_secs_f64() * 1000.0);
+        }
+    }
+    scene.db.batch("reset synchronous_commit");
+    assert_eq!(scene.db.one::<i64>(dirty, &[]), before, "an unrelated update makes no row dirty");
+    let [vectorized, plain] = times;
+    let what = format!("UPDATE of another column, {rows} rows with texts of 50 KB / plain table");
+    Figure::new(order.name, what, "ms", vectorized).beside(plain).bar(Bar::RatioAtMost(1.1))
 }
 
 /// Single-row inserts, prepared, each with its own commit: milliseconds an insert.
