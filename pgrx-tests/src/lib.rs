@@ -12,6 +12,7 @@ pub mod paths;
 pub mod process;
 pub mod provider;
 pub mod random;
+pub mod samples;
 pub mod scene;
 pub mod sql;
 pub mod wait;

@@ -85,9 +85,14 @@ fn every_sql_block_runs_and_returns_what_it_says() {
     provider.set_dimensions(OLLAMA_DIMENSIONS);
     // Workers make room at once: each document has a database of its own.
     let backups = tempfile::tempdir().expect("a directory");
+    let library = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(library.path().join("handbook")).expect("a directory");
+    let page = "<!doctype html><p>High water comes twice a day.</p>";
+    std::fs::write(library.path().join("handbook/tides.html"), page).expect("a file");
     let settings = Settings::default()
         .env(KEY, SECRET)
         .set("autovector.idle_timeout", "1s")
+        .set("autovector.document_directory", &library.path().display().to_string())
         .set("autovector.backup_directory", &backups.path().display().to_string());
     let cluster = settings.start();
     let mut faults = Vec::new();
@@ -201,8 +206,9 @@ fn tables_name_what_exists_and_leave_nothing_out() {
     assert!(silent.is_empty(), "no table of README.md or docs/ names {silent:?}");
 }
 
-/// `10s` in milliseconds, as PostgreSQL reads units of time; a number without unit as it is.
-fn milliseconds(text: &str) -> Option<i64> {
+/// `10s` in milliseconds, as PostgreSQL reads units of time, and `64MB` in the setting's own unit of
+/// memory; a number without unit as it is.
+fn number(text: &str, unit: &str) -> Option<i64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let factor = match &text[digits..] {
         "" | "ms" => 1,
@@ -210,9 +216,14 @@ fn milliseconds(text: &str) -> Option<i64> {
         "min" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
-        _ => return None,
+        memory => kilobytes(memory)? / kilobytes(unit)?,
     };
     Some(text[..digits].parse::<i64>().ok()? * factor)
+}
+
+fn kilobytes(unit: &str) -> Option<i64> {
+    let power = ["kB", "MB", "GB", "TB"].iter().position(|known| *known == unit)?;
+    Some(1024_i64.pow(power as u32))
 }
 
 /// Fear: docs/settings.md says another default or another bound than the program has.
@@ -228,16 +239,18 @@ fn settings_have_the_defaults_and_bounds_that_are_written() {
         };
         let actual = db
             .query_one(
-                "select coalesce(boot_val, ''), coalesce(min_val, ''), coalesce(max_val, ''), context
+                "select coalesce(boot_val, ''), coalesce(min_val, ''), coalesce(max_val, ''), context,
+                        coalesce(unit, '')
                    from pg_settings where name = $1",
                 &[name],
             )
             .unwrap_or_else(|error| panic!("docs/settings.md:{line}: {}", sql::describe(&error)));
+        let actual_unit: &str = actual.get(4);
         for (written, column) in [(default, 0_usize), (from, 1), (to, 2)] {
             let actual: &str = actual.get(column);
             let same = match actual {
                 "" => written.is_empty() || written == "empty",
-                number => milliseconds(written) == number.parse().ok(),
+                expected => number(written, actual_unit) == expected.parse().ok(),
             };
             assert!(same, "docs/settings.md:{line}: {name} has {actual:?}, not {written:?}");
         }

@@ -2,7 +2,7 @@
 
 use autovector_domain::failure::Failure;
 
-use super::provider;
+use super::{documents, provider};
 use crate::error::Result;
 use crate::settings::Settings;
 use crate::store::catalog::{self, Vectorizer};
@@ -127,6 +127,7 @@ fn vectorizer(id: i32) -> Result<Vec<Finding>> {
         ));
     }
     findings.extend(provider_findings(&v));
+    findings.extend(document_findings(&v));
     let failed = diagnosis::failed_rows(&v)?;
     if failed > 0 {
         findings.push(finding(
@@ -167,6 +168,18 @@ fn state(v: &Vectorizer) -> Result<Vec<Finding>> {
         )],
         _ => super::standstill::findings(v)?,
     })
+}
+
+/// What keeps a vectorizer from its documents.
+fn document_findings(v: &Vectorizer) -> Vec<Finding> {
+    if !v.config.loading.is_uri() {
+        return Vec::new();
+    }
+    let settings = Settings::now();
+    match documents::check(&settings) {
+        Ok(()) => Vec::new(),
+        Err(problem) => vec![finding("error", &v.name, problem.message, problem.hint.unwrap_or_default())],
+    }
 }
 
 /// What can be seen of the provider without calling it.

@@ -2,7 +2,7 @@
 //! its own. Runs on threads, so it touches nothing of PostgreSQL.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use autovector_backup::folder::Root;
@@ -13,6 +13,7 @@ use autovector_domain::failure::Failure;
 use autovector_providers::fetch::Fetcher;
 use autovector_providers::http::Timeouts;
 
+use crate::error::{Error, Kind};
 use crate::settings::Settings;
 use crate::store::catalog::Vectorizer;
 use crate::store::queue::{ClaimedRow, Document};
@@ -93,8 +94,7 @@ impl Documents {
         if !v.reads_documents() {
             return Ok(None);
         }
-        let timeouts = Timeouts { connect: settings.connect_timeout, request: settings.request_timeout };
-        let fetcher = Fetcher::new(&settings.document_endpoints, ENDPOINTS, timeouts)?;
+        let fetcher = Fetcher::new(&settings.document_endpoints, ENDPOINTS, timeouts(settings))?;
         Ok(Some(Documents {
             shared: shared.clone(),
             how: if v.config.parsing.detects() { How::Auto } else { How::Text },
@@ -163,8 +163,9 @@ impl Documents {
         let Some(below) = below else {
             return Err(Unread::loading(format!("\"{}\" is not below {DIRECTORY}", tidy(path))));
         };
-        let file = Root::open(directory)
-            .and_then(|root| root.open_file(below))
+        let file = open(directory)
+            .map_err(Unread::loading)?
+            .open_file(below)
             .map_err(|error| Unread::loading(tidy(&error.to_string())))?;
         let length = file.metadata().map_or(0, |metadata| metadata.len());
         if length > self.limits.size {
@@ -184,6 +185,36 @@ impl Documents {
 
 pub const DIRECTORY: &str = "autovector.document_directory";
 const ENDPOINTS: &str = "autovector.document_endpoints";
+
+/// Errors name the setting, not the path, which is a superuser's to know.
+fn open(directory: &Path) -> Result<Root, String> {
+    Root::open(directory).map_err(|error| match error {
+        autovector_backup::Error::Missing(_) => format!("{DIRECTORY} cannot be read: it does not exist"),
+        _ => format!("{DIRECTORY} cannot be read by the server's account"),
+    })
+}
+
+fn timeouts(settings: &Settings) -> Timeouts {
+    Timeouts { connect: settings.connect_timeout, request: settings.request_timeout }
+}
+
+/// What can be seen of the places of documents without reading one.
+pub fn check(settings: &Settings) -> Result<(), Error> {
+    Fetcher::new(&settings.document_endpoints, ENDPOINTS, timeouts(settings))?;
+    match &settings.document_directory {
+        None if settings.document_endpoints.is_empty() => Err(Error::new(
+            Kind::WrongState,
+            format!("no document can be loaded: neither {DIRECTORY} nor {ENDPOINTS} is set"),
+        )
+        .hint(format!(
+            "ALTER SYSTEM SET {DIRECTORY} = '/a/directory/of/the/server'; SELECT pg_reload_conf();"
+        ))),
+        None => Ok(()),
+        Some(directory) => open(directory).map(|_| ()).map_err(|problem| {
+            Error::new(Kind::WrongState, problem).hint("Create it, and let the server's account read it.")
+        }),
+    }
+}
 
 /// What stands before `://`, where it is a scheme; names of files have none.
 fn scheme(uri: &str) -> Option<&str> {

@@ -29,7 +29,8 @@ pub fn estimate(id: i32) -> Result<Report> {
         status::require_may_see(&v, role, "What its rows take is shown to those who may SELECT from it.")?;
         let pipeline = Pipeline::new(&v.config)?;
         let pending = status::freshness(&v)?.pending;
-        let rows = sample::rows(&v, pipeline.columns(), pending)?;
+        let rows =
+            if v.reads_documents() { Vec::new() } else { sample::rows(&v, pipeline.columns(), pending)? };
         let mut read = Sample::default();
         for row in &rows {
             let columns: Vec<Option<&str>> = row.columns.iter().map(Option::as_deref).collect();
@@ -46,7 +47,11 @@ pub fn estimate(id: i32) -> Result<Report> {
         Ok(Report {
             price: per_million.map(|price| price * estimate.tokens as f64 / 1_000_000.0),
             seconds: pace.map(|tokens| estimate.tokens as f64 / tokens as f64 * 60.0),
-            note: note(read.rows, pending, per_million.is_some(), pace.is_some()),
+            note: if v.reads_documents() {
+                "the documents are not read for an estimate, so what they hold is not known".to_owned()
+            } else {
+                note(read.rows, pending, per_million.is_some(), pace.is_some())
+            },
             sampled: read.rows,
             estimate,
         })

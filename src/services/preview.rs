@@ -6,7 +6,7 @@ use autovector_domain::packing;
 use autovector_domain::pipeline::Pipeline;
 use pgrx::JsonB;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::store::transaction::{as_extension_owner, pinned};
 use crate::store::{catalog, sample};
 
@@ -33,6 +33,10 @@ pub fn chunks(id: i32, rows: i32) -> Result<Vec<PreviewedChunk>> {
             .hint("Give the number of rows to look at."));
     }
     let v = as_extension_owner(|| catalog::vectorizer(id))?;
+    if v.reads_documents() {
+        return Err(Error::new(Kind::Unsupported, "documents are not read for a preview")
+            .hint("Look at the chunks of the first rows once they are embedded."));
+    }
     let pipeline = Pipeline::new(&v.config)?;
     let rows = pinned(|| sample::first_rows(&v, pipeline.columns(), rows))?;
     let mut chunks = Vec::new();

@@ -8,7 +8,7 @@ use autovector_domain::template::Template;
 use pgrx::pg_sys;
 use serde_json::{Map, Value, json};
 
-use super::{adoption, provider};
+use super::{adoption, documents, provider};
 use crate::error::{Error, Kind, Result};
 use crate::settings::Settings;
 use crate::store::adoption as store_adoption;
@@ -259,10 +259,8 @@ fn check_documents(source: &Relation, config: &VectorizerConfig) -> Result<()> {
             return Err(Error::new(Kind::Unsupported, "a role of AWS cannot be assumed")
                 .hint("Leave aws_role_arn out, and give the server keys that may read the bucket."));
         }
-        if Settings::now().document_directory.is_none() && Settings::now().document_endpoints.is_empty() {
-            pgrx::warning!(
-                "no document can be loaded: neither autovector.document_directory nor autovector.document_endpoints is set"
-            );
+        if let Err(problem) = documents::check(&Settings::now()) {
+            pgrx::warning!("{}", problem.message);
         }
         return Ok(());
     }

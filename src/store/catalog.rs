@@ -54,6 +54,15 @@ impl Relation {
 }
 
 impl Vectorizer {
+    /// What an upsert sets of a key that is dirty already. Only queues of vectorizers that load by URI
+    /// are sure to know of retries: older versions made others without.
+    pub fn dirty_again(&self) -> &'static str {
+        match self.config.loading.is_uri() {
+            true => "gen = excluded.gen, loading_retries = 0, loading_retry_after = NULL",
+            false => "gen = excluded.gen",
+        }
+    }
+
     /// What its rows have, or name, are documents.
     pub fn reads_documents(&self) -> bool {
         self.loads_bytes || self.config.loading.is_uri()

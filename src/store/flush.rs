@@ -193,10 +193,8 @@ fn make_dirty(v: &Target, keys: &[NotedKey]) -> Result<()> {
     };
     let names = v.key.stored_names();
     let insert = format!("INSERT INTO {} ({names}, gen) {rows}", v.queue);
-    let upsert = format!(
-        "{insert} ON CONFLICT ({names}) DO UPDATE
-           SET gen = excluded.gen, loading_retries = 0, loading_retry_after = NULL"
-    );
+    let again = v.dirty_again();
+    let upsert = format!("{insert} ON CONFLICT ({names}) DO UPDATE SET {again}");
     as_role(v.queue_owner, || {
         // Rows that are changed in bulk are seldom dirty yet, and ON CONFLICT costs each row a
         // second look into the index and a second WAL record.
@@ -211,11 +209,11 @@ fn make_dirty(v: &Target, keys: &[NotedKey]) -> Result<()> {
 }
 
 fn upsert_number(v: &Vectorizer) -> String {
-    let names = v.key.stored_names();
+    let (names, again) = (v.key.stored_names(), v.dirty_again());
     format!(
         "INSERT INTO {} ({names}, gen)
          VALUES (($1::pg_catalog.int8)::{}, pg_catalog.nextval('ai._generation_seq'::pg_catalog.regclass))
-         ON CONFLICT ({names}) DO UPDATE SET gen = excluded.gen",
+         ON CONFLICT ({names}) DO UPDATE SET {again}",
         v.queue, v.key.columns[0].type_sql
     )
 }

@@ -35,11 +35,11 @@ pub fn make_all_dirty(v: &Vectorizer) -> Result<()> {
         Some(_) => String::new(),
         None => format!(" UNION SELECT {stored} FROM {} t", v.store.ident),
     };
-    let names = v.key.stored_names();
+    let (names, again) = (v.key.stored_names(), v.dirty_again());
     let statement = format!(
         "INSERT INTO {} ({names}, gen)
          SELECT a.*, (SELECT nextval('ai._generation_seq')) FROM (SELECT {} FROM {} s{gone}) a
-         ON CONFLICT ({names}) DO UPDATE SET gen = excluded.gen",
+         ON CONFLICT ({names}) DO UPDATE SET {again}",
         v.queue,
         v.key.source_list("s"),
         v.source.scan(),

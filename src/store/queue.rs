@@ -305,8 +305,8 @@ fn read_dirty(v: &Vectorizer, template_columns: &[String], keys: &[Key]) -> Resu
     };
     let statement = format!(
         "SELECT {outer_keys}, r.gen, r.present, r.seqs, r.hashes, r.texts, r.loading_retries, {outer}
-           FROM (SELECT {inner_keys}, q.gen, q.loading_retries, s.{first_source_key} IS NOT NULL AS present, e.seqs, e.hashes,
-                        e.texts,
+           FROM (SELECT {inner_keys}, q.gen, {retries} AS loading_retries, s.{first_source_key} IS NOT NULL AS present,
+                        e.seqs, e.hashes, e.texts,
                         u.ordinality, {inner},
                         sum(coalesce(pg_column_size(s.{text}), 0)) OVER (ORDER BY u.ordinality)
                           - coalesce(pg_column_size(s.{text}), 0) AS before
@@ -324,6 +324,7 @@ fn read_dirty(v: &Vectorizer, template_columns: &[String], keys: &[Key]) -> Resu
             .map(|(i, c)| format!("q.{}::text AS k{}", Ident::new(&c.stored_name), i + 1))
             .collect::<Vec<_>>()
             .join(", "),
+        retries = if v.config.loading.is_uri() { "q.loading_retries" } else { "0" },
         text = Ident::new(&v.config.loading.column_name),
         unnest = v.key.unnest(1, &[]),
         queue = v.queue,

@@ -54,7 +54,12 @@ impl<'a> Archive<'a> {
         };
         let member = self.zip.by_index(index).map_err(|error| damaged(&error))?;
         let mut bytes = Vec::new();
-        member.take(self.left + 1).read_to_end(&mut bytes).map_err(|error| damaged(&error))?;
+        member.take(self.left + 1).read_to_end(&mut bytes).map_err(|error| match error.kind() {
+            std::io::ErrorKind::OutOfMemory => {
+                Unreadable::new(format!("{name} in the ZIP archive unpacks to more memory than it may take"))
+            }
+            _ => damaged(&error),
+        })?;
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(|| {
             Unreadable::new(format!("the ZIP archive unpacks to more than {MOST_UNPACKED} bytes"))
         })?;

@@ -27,12 +27,12 @@ pub fn look_again(v: &Vectorizer) -> Result<()> {
             v.key.stored_matches_source("t", "s")
         ))
     })?;
-    let names = v.key.stored_names();
+    let (names, again) = (v.key.stored_names(), v.dirty_again());
     as_role(v.queue_owner, || {
         sql::execute_once(&format!(
             "INSERT INTO {queue} ({names}, gen)
              SELECT {keys}, g.gen FROM {source} s, (SELECT nextval('ai._generation_seq') AS gen) g ORDER BY {keys}
-             ON CONFLICT ({names}) DO UPDATE SET gen = excluded.gen",
+             ON CONFLICT ({names}) DO UPDATE SET {again}",
             queue = v.queue,
             keys = v.key.source_list("s"),
             source = v.source.scan(),

@@ -203,8 +203,8 @@ impl<'a> Plan<'a> {
                SELECT {live} FROM {rows} r JOIN ONLY {table} t ON {matches} WHERE NOT r.present OR {differs}) k,
                (SELECT nextval('ai._generation_seq') AS gen) g
               WHERE {exists} ORDER BY {list}
-             ON CONFLICT ({names}) DO UPDATE
-               SET gen = excluded.gen, loading_retries = 0, loading_retry_after = NULL",
+             ON CONFLICT ({names}) DO UPDATE SET {again}",
+            again = v.dirty_again(),
             queue = v.queue,
             names = v.key.stored_names(),
             list = v.key.stored_list("k"),

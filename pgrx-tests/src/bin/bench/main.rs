@@ -7,6 +7,7 @@
 mod backup;
 mod checkpoints;
 mod chunking;
+mod documents;
 mod drain;
 mod end_to_end;
 mod latency;
@@ -138,6 +139,12 @@ const CASES: &[Case] = &[
         about: "making, keeping and restoring versions, against copies and plain tables",
         usual: true,
         run: checkpoints::run,
+    },
+    Case {
+        name: "documents",
+        about: "pages of PDF a minute, from a bytea column to the store",
+        usual: true,
+        run: documents::run,
     },
     Case {
         name: "chunking",
