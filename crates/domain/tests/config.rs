@@ -255,13 +255,6 @@ fn unknown_and_missing_implementations_are_named() {
             &format!("ai.{config_type}_"),
         );
     }
-    for (config_type, implementation, hint) in [
-        ("embedding", "voyageai", "ai.embedding_openai()"),
-        ("embedding", "litellm", "ai.embedding_openai()"),
-    ] {
-        let json = json!({"config_type": config_type, "implementation": implementation});
-        refused(read(&json), &format!("ai.{config_type}_{implementation} is not available yet"), hint);
-    }
 }
 
 #[test]
