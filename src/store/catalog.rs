@@ -220,12 +220,15 @@ struct Stored {
     adopted: Option<String>,
 }
 
-/// The vectorizer `id`. Errors: it does not exist, or what it stands on is gone.
+/// The vectorizer `id`. Errors: it does not exist, or what it stands on is gone. Statements of users
+/// come here before ALTER EXTENSION UPDATE too: columns that are younger than the first release are
+/// read as they are there or not.
 pub fn vectorizer(id: i32) -> Result<Vectorizer> {
     let stored = sql::query_one(
         "SELECT name::text, source::oid, store::oid, source_schema::text || '.' || source_table::text,
-                queue_schema::text, queue_table::text, queue_failed_table::text, source_pk, config, adopted
-           FROM ai.vectorizer WHERE id = $1",
+                queue_schema::text, queue_table::text, queue_failed_table::text, source_pk, config,
+                pg_catalog.to_jsonb(v) OPERATOR(pg_catalog.->>) 'adopted'
+           FROM ai.vectorizer v WHERE id = $1",
         &[id.into()],
         |row| {
             let schema: String = row.value(5)?;

@@ -98,7 +98,7 @@ fn objects(db: &mut Client) -> Vec<String> {
 
 /// A database of that version with what it had in it: function calls of the old version do not work with
 /// the new library, its data must.
-fn database_of(scene: &Scene, version: &str) -> Client {
+fn database_of(scene: &mut Scene, version: &str) -> Client {
     let name = format!("old_{}", version.replace('.', "_"));
     let mut db = scene.cluster.create_database(&name);
     db.batch(&format!(
@@ -111,7 +111,11 @@ fn database_of(scene: &Scene, version: &str) -> Client {
     fs::write(&file, dump.replace("PROVIDER", &scene.provider.openai_url())).expect("the dump is written");
     let file = file.display().to_string();
     scene.cluster.run_client("psql", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &name, "-f", &file]);
-    db
+    // As after the library was replaced.
+    drop(db);
+    scene.cluster.restart();
+    scene.reconnect();
+    scene.cluster.connect(&name)
 }
 
 /// Fear: after an update a function, a grant or a column is missing that every new installation has,
@@ -123,7 +127,7 @@ fn an_update_equals_a_fresh_install_and_work_goes_on() {
     let fresh = objects(&mut scene.db);
     assert!(fresh.len() > 500, "only {} lines were found", fresh.len());
     for (version, _) in &released.0 {
-        let mut db = database_of(&scene, version);
+        let mut db = database_of(&mut scene, version);
         // The library is newer than the extension: nothing is touched, and both places say why.
         let says = format!("is version {version}, the library");
         wait_until("the log names both versions", Duration::from_secs(60), || {
@@ -133,11 +137,16 @@ fn an_update_equals_a_fresh_install_and_work_goes_on() {
         assert!(found.iter().any(|finding| finding.contains(&says)), "{found:?}");
         assert_eq!(scene.provider.call_count(), 0, "nothing is sent before the update");
 
+        // Users go on writing meanwhile, and what they write is captured.
+        db.batch(
+            "update docs set body = 'meanwhile' where id = 20; delete from docs where id = 49;
+             insert into docs values (51, 'docs text 51', null)",
+        );
         db.batch("alter extension autovector update");
         autovector_cluster_tests::scene::settle(&mut db, "docs");
         assert_eq!(db.one::<i64>("select count(*) from docs_embedding_store", &[]), 50);
         let sent: usize = scene.provider.calls().iter().map(|call| call.inputs.len()).sum();
-        assert_eq!(sent, 23, "three changed rows and 20 new ones");
+        assert_eq!(sent, 24, "four changed rows and 20 new ones");
         let before: i64 =
             db.one("select count(*) from ai.read_checkpoint('before', null::docs_embedding_store)", &[]);
         assert_eq!(before, 30);
