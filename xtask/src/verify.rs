@@ -24,6 +24,7 @@ const SERVERLESS: &[&str] = &[
     "autovector-domain",
     "autovector-providers",
     "autovector-backup",
+    "autovector-documents",
     "autovector-object-store",
     "autovector-remote",
     "xtask",

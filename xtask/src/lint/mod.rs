@@ -55,7 +55,7 @@ const EXTERN_PLACES: &[&str] = &["src/api/", "src/pg_tests.rs"];
 
 /// The packages that must not know PostgreSQL.
 const FREE_OF_POSTGRES: &[&str] =
-    &["crates/backup/", "crates/domain/", "crates/object-store/", "crates/providers/", "crates/remote/"];
+    &["crates/backup/", "crates/documents/", "crates/domain/", "crates/object-store/", "crates/providers/", "crates/remote/"];
 
 /// Which modules of the extension a directory must not name: what lies above it.
 const ABOVE: &[(&str, &[&str])] =
