@@ -54,8 +54,14 @@ const SPI_PLACES: &[&str] = &["src/store/", "src/pg_tests.rs", "pgrx-tests/"];
 const EXTERN_PLACES: &[&str] = &["src/api/", "src/pg_tests.rs"];
 
 /// The packages that must not know PostgreSQL.
-const FREE_OF_POSTGRES: &[&str] =
-    &["crates/backup/", "crates/documents/", "crates/domain/", "crates/object-store/", "crates/providers/", "crates/remote/"];
+const FREE_OF_POSTGRES: &[&str] = &[
+    "crates/backup/",
+    "crates/documents/",
+    "crates/domain/",
+    "crates/object-store/",
+    "crates/providers/",
+    "crates/remote/",
+];
 
 /// Which modules of the extension a directory must not name: what lies above it.
 const ABOVE: &[(&str, &[&str])] =
