@@ -32,7 +32,7 @@ pub fn examine() -> Result<Vec<Finding>> {
     as_extension_owner(|| {
         let mut findings = server()?;
         // What a vectorizer is like, this library can tell of its own version alone.
-        let known = if session::extension_exists()? { catalog::ids()? } else { Vec::new() };
+        let known = if session::is_ours()? { catalog::ids()? } else { Vec::new() };
         for id in known {
             findings.extend(vectorizer(id)?);
         }

@@ -492,7 +492,7 @@ pub fn is_due() -> Result<bool> {
 /// returns how many are done. Notes of a record that somebody holds stay for the next time. For
 /// background workers only.
 pub fn apply_notes() -> Result<usize> {
-    let due = transaction(|| if session::extension_exists()? { noted() } else { Ok(Vec::new()) })?;
+    let due = transaction(|| if session::is_ours()? { noted() } else { Ok(Vec::new()) })?;
     let mut done = 0;
     for noted in due {
         let mut after = 0;

@@ -107,9 +107,14 @@ pub fn installed() -> Result<Installed> {
     })
 }
 
-/// True where the extension is installed in the connected database, with the tables and functions
-/// that this library knows.
+/// True where the extension is installed in the connected database, in whatever version: what
+/// statements of users need of it every version has.
 pub fn extension_exists() -> Result<bool> {
+    Ok(installed()? != Installed::Not)
+}
+
+/// True where it has the tables and functions that this library knows: workers touch no others.
+pub fn is_ours() -> Result<bool> {
     Ok(installed()? == Installed::Ours)
 }
 

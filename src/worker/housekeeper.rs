@@ -15,8 +15,7 @@ pub extern "C-unwind" fn autovector_housekeeper_main(argument: pg_sys::Datum) {
     session::connect(process::database(argument));
     for chore in chores::ALL {
         session::describe(&format!("autovector housekeeper: {}", chore.name));
-        let due =
-            transaction(|| Ok(session::extension_exists()? && (chore.due)()?.is_some_and(|d| d.is_zero())));
+        let due = transaction(|| Ok(session::is_ours()? && (chore.due)()?.is_some_and(|d| d.is_zero())));
         let done = due.and_then(|due| if due { (chore.run)() } else { Ok(()) });
         if let Err(error) = done {
             process::log(&format!("autovector housekeeper: {}: {error}", chore.name));

@@ -25,7 +25,7 @@ pub extern "C-unwind" fn autovector_indexer_main(argument: pg_sys::Datum) {
 /// Builds the next index that is due; false when there is none.
 fn build_next() -> Result<bool> {
     let due = transaction(|| {
-        if !session::extension_exists()? {
+        if !session::is_ours()? {
             return Ok(None);
         }
         let Some((v, job)) = indexing::next_due()? else { return Ok(None) };

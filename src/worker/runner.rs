@@ -238,9 +238,7 @@ impl Worker {
     /// equals. False when the extension is gone.
     fn claim_all(&mut self) -> Result<bool> {
         let Some(standings) =
-            transaction(
-                || if session::extension_exists()? { work::standings().map(Some) } else { Ok(None) },
-            )?
+            transaction(|| if session::is_ours()? { work::standings().map(Some) } else { Ok(None) })?
         else {
             return Ok(false);
         };

@@ -44,6 +44,7 @@ pub fn run(order: &Order) -> Vec<Figure> {
                 worst
             });
             threads.spawn(|| {
+                // At most two hundred writes a second: a load that people would have, not all there is.
                 let mut id = 1;
                 while !over.load(Ordering::Relaxed) {
                     writer.batch(&format!(
