@@ -145,7 +145,7 @@ impl Drop for Draft {
 pub fn create(folder: &Folder, file: &str) -> Result<Option<Output>> {
     match &folder.place {
         Place::Disk(disk) => match disk.create(&format!("{file}{}", names::TEMPORARY)) {
-            Ok(file) => Ok(Some(Output::File(file))),
+            Ok(file) => Ok(Some(file.into())),
             Err(Error::Io { kind: std::io::ErrorKind::AlreadyExists, .. }) => Ok(None),
             Err(error) => Err(error),
         },
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_an_error() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let error = stream::write(&[7_u8; 100][..], Output::File(full), Compression::None).unwrap_err();
+        let error = stream::write(&[7_u8; 100][..], full.into(), Compression::None).unwrap_err();
         assert!(matches!(error, Error::Io { code: Some(28), .. }), "{error:?}");
     }
 }

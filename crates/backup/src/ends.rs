@@ -5,15 +5,60 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use autovector_object_store::{Host, Put, Reader, Upload};
 use rustix::io::retry_on_intr;
 
 use crate::{Error, Result};
 
+/// A file, and the thread that has the disk begin early. Whoever writes does not wait for it:
+/// COPY would wait with him.
+pub struct Written {
+    file: File,
+    flusher: Option<(SyncSender<()>, JoinHandle<io::Result<()>>)>,
+}
+
+impl From<File> for Output {
+    fn from(file: File) -> Output {
+        Output::File(Written { file, flusher: None })
+    }
+}
+
+impl Written {
+    fn begin_sync(&mut self) -> io::Result<()> {
+        if self.flusher.is_none() {
+            let file = self.file.try_clone()?;
+            let (sender, orders) = sync_channel(1);
+            let thread = std::thread::Builder::new().name("backup flusher".to_owned()).spawn(move || {
+                while orders.recv().is_ok() {
+                    retry_on_intr(|| rustix::fs::fdatasync(&file))?;
+                }
+                Ok(())
+            })?;
+            self.flusher = Some((sender, thread));
+        }
+        if let Some((orders, _)) = &self.flusher {
+            // While it is busy it has enough to do; an error is found at the end.
+            let _ = orders.try_send(());
+        }
+        Ok(())
+    }
+
+    /// The system tells of a failed write once: the flusher may be the one that was told.
+    fn finish(mut self) -> io::Result<()> {
+        if let Some((orders, thread)) = self.flusher.take() {
+            drop(orders);
+            thread.join().map_err(|_| io::Error::other("the flusher panicked"))??;
+        }
+        self.file.sync_all()
+    }
+}
+
 /// What rows are written to. Dropped before it is finished, it is worth nothing.
 pub enum Output {
-    File(File),
+    File(Written),
     /// With who watches it, and who watches its end after a failure.
     Object(Box<Upload>, Host, Host),
 }
@@ -34,15 +79,15 @@ impl Output {
 
     pub(crate) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Output::File(file) => io::Write::write_all(file, bytes),
+            Output::File(written) => io::Write::write_all(&mut written.file, bytes),
             Output::Object(upload, ..) => upload.write(bytes).map_err(io::Error::other),
         }
     }
 
     /// Asks the disk to begin with what it has.
-    pub(crate) fn begin_sync(&self) -> io::Result<()> {
+    pub(crate) fn begin_sync(&mut self) -> io::Result<()> {
         match self {
-            Output::File(file) => Ok(retry_on_intr(|| rustix::fs::fdatasync(file))?),
+            Output::File(written) => written.begin_sync(),
             Output::Object(..) => Ok(()),
         }
     }
@@ -50,7 +95,7 @@ impl Output {
     /// Durable when it returns.
     pub(crate) fn finish(self) -> io::Result<()> {
         match self {
-            Output::File(file) => file.sync_all(),
+            Output::File(written) => written.finish(),
             Output::Object(upload, ..) => upload.finish(Put::IfAbsent).map_err(io::Error::other),
         }
     }
