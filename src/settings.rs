@@ -273,7 +273,7 @@ pub fn init() {
     );
     string(
         c"autovector.document_endpoints",
-        c"Sets the endpoints that ai.loading_uri may fetch documents from, as a comma-separated list of scheme://host[:port].",
+        c"Sets the endpoints that ai.loading_uri may fetch documents from, as a comma-separated list of scheme://host[:port] and s3://bucket.",
         c"When empty nothing is fetched.",
         &DOCUMENT_ENDPOINTS,
     );

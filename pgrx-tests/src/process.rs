@@ -1,7 +1,10 @@
 //! Processes from outside: signals, liveness, memory and file descriptors, read from
 //! `/proc`. Never touches a process whose id the caller did not get from its own cluster.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// Sends `signal` (a `libc::SIG…` constant) to process `pid`.
 ///
@@ -53,6 +56,13 @@ pub fn open_sockets(pid: i32) -> Option<usize> {
             .filter(|t| is_socket(t.clone()))
             .count(),
     )
+}
+
+/// The processes whose working directory is `directory`: for a data directory, those of its server.
+pub fn working_in(directory: &Path) -> Vec<i32> {
+    let there = |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == directory);
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(there).collect()
 }
 
 /// Processor time that process `pid` has used so far, in clock ticks (usually 10 ms); `None`

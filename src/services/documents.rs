@@ -13,6 +13,7 @@ use autovector_domain::failure::Failure;
 use autovector_providers::fetch::Fetcher;
 use autovector_providers::http::Timeouts;
 
+use super::document_buckets::{self, Buckets};
 use crate::error::{Error, Kind};
 use crate::settings::Settings;
 use crate::store::catalog::Vectorizer;
@@ -35,7 +36,7 @@ pub enum Unread {
 }
 
 impl Unread {
-    fn loading(message: impl Into<String>) -> Self {
+    pub fn loading(message: impl Into<String>) -> Self {
         Unread::Failed { step: "loading", message: message.into() }
     }
 }
@@ -85,6 +86,7 @@ pub struct Documents {
     loading: Loading,
     directory: Option<PathBuf>,
     fetcher: Fetcher,
+    buckets: Buckets,
 }
 
 impl Documents {
@@ -94,7 +96,7 @@ impl Documents {
         if !v.reads_documents() {
             return Ok(None);
         }
-        let fetcher = Fetcher::new(&settings.document_endpoints, ENDPOINTS, timeouts(settings))?;
+        let (fetcher, buckets) = places(settings)?;
         Ok(Some(Documents {
             shared: shared.clone(),
             how: if v.config.parsing.detects() { How::Auto } else { How::Text },
@@ -107,6 +109,7 @@ impl Documents {
             loading: v.config.loading.clone(),
             directory: settings.document_directory.clone(),
             fetcher,
+            buckets,
         }))
     }
 
@@ -144,7 +147,9 @@ impl Documents {
                 let message = tidy(&unfetched.message);
                 if unfetched.retryable { Unread::Later { message } } else { Unread::loading(message) }
             }),
-            Some("s3") => Err(Unread::loading("documents are not read from s3:// by this version")),
+            Some("s3") => {
+                self.buckets.get(uri, self.limits.size, |size| too_large(size, &self.limits).to_string())
+            }
             Some(other) => Err(Unread::loading(format!("documents are not read from {}://", tidy(other)))),
         }
     }
@@ -184,7 +189,7 @@ impl Documents {
 }
 
 pub const DIRECTORY: &str = "autovector.document_directory";
-const ENDPOINTS: &str = "autovector.document_endpoints";
+pub const ENDPOINTS: &str = "autovector.document_endpoints";
 
 /// Errors name the setting, not the path, which is a superuser's to know.
 fn open(directory: &Path) -> Result<Root, String> {
@@ -194,13 +199,21 @@ fn open(directory: &Path) -> Result<Root, String> {
     })
 }
 
+/// Where else documents may come from: the web, and buckets.
+fn places(settings: &Settings) -> Result<(Fetcher, Buckets), Failure> {
+    let (web, buckets) = document_buckets::divide(&settings.document_endpoints)?;
+    let fetcher = Fetcher::new(&web, ENDPOINTS, timeouts(settings))?;
+    Ok((fetcher, Buckets::new(buckets, settings)))
+}
+
 fn timeouts(settings: &Settings) -> Timeouts {
     Timeouts { connect: settings.connect_timeout, request: settings.request_timeout }
 }
 
 /// What can be seen of the places of documents without reading one.
 pub fn check(settings: &Settings) -> Result<(), Error> {
-    Fetcher::new(&settings.document_endpoints, ENDPOINTS, timeouts(settings))?;
+    let (_, buckets) = places(settings)?;
+    buckets.check()?;
     match &settings.document_directory {
         None if settings.document_endpoints.is_empty() => Err(Error::new(
             Kind::WrongState,
@@ -243,6 +256,6 @@ fn file_path(uri: &str) -> Result<String, Unread> {
 }
 
 /// Without control characters, which JSON would not hold, and not endless.
-fn tidy(message: &str) -> String {
+pub fn tidy(message: &str) -> String {
     message.chars().filter(|c| !c.is_control()).take(1000).collect()
 }

@@ -10,6 +10,7 @@ pub mod checkpoints;
 pub mod chores;
 pub mod control;
 pub mod doctor;
+mod document_buckets;
 pub mod documents;
 pub mod embedding_status;
 pub mod estimate;

@@ -45,6 +45,16 @@ pub fn location(bucket: &str, settings: &Settings) -> Location {
 /// Opens a bucket for this statement; sends nothing yet. Without `allowed` the location's own
 /// endpoint is. To be called on the main thread.
 pub fn open(location: &Location, allowed: Option<&Policy>, settings: &Settings) -> Result<Store> {
+    Ok(connect(location, allowed, settings)?.hosted(host()))
+}
+
+/// Opens a bucket for a thread of a worker, whose requests end at their own deadlines; sends nothing
+/// yet.
+pub fn open_unwatched(bucket: &str, settings: &Settings) -> Result<Store> {
+    connect(&location(bucket, settings), None, settings)
+}
+
+fn connect(location: &Location, allowed: Option<&Policy>, settings: &Settings) -> Result<Store> {
     let opened = || {
         let own = Policy::new(&[location.origin()?]).map_err(Fault::from)?;
         let timeouts = Timeouts { connect: settings.connect_timeout, request: settings.request_timeout };
@@ -64,9 +74,8 @@ pub fn open(location: &Location, allowed: Option<&Policy>, settings: &Settings) 
         secret_key: secret(SECRET_KEY)?,
         session_token: secrets(TOKEN),
     };
-    let store = Store::open(location, credentials, allowed.unwrap_or(&own), timeouts)
-        .map_err(|error| explain(error.clone(), error.to_string()))?;
-    Ok(store.hosted(host()))
+    Store::open(location, credentials, allowed.unwrap_or(&own), timeouts)
+        .map_err(|error| explain(error.clone(), error.to_string()))
 }
 
 /// Requests that end with the statement: cancels are looked for while they run.

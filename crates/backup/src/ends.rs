@@ -14,7 +14,8 @@ use rustix::io::retry_on_intr;
 use crate::{Error, Result};
 
 /// A file, and the thread that has the disk begin early. Whoever writes does not wait for it:
-/// COPY would wait with him.
+/// COPY would wait with him. The thread takes the signal mask of who writes, which in a server is
+/// a thread that takes none.
 pub struct Written {
     file: File,
     flusher: Option<(SyncSender<()>, JoinHandle<io::Result<()>>)>,

@@ -108,12 +108,7 @@ pub fn longest(provider: &str, model: &str) -> Option<(usize, Encoding)> {
 
 /// The encoding of a model's texts, where it is known.
 pub fn encoding(provider: &str, model: &str) -> Option<Encoding> {
-    match provider {
-        "voyageai" if model.starts_with("voyage-3") || model.starts_with("voyage-code-3") => {
-            Some(Encoding::Voyage3)
-        }
-        _ => longest(provider, model).map(|(_, encoding)| encoding),
-    }
+    longest(provider, model).map(|(_, encoding)| encoding)
 }
 
 /// The most that one request may carry.

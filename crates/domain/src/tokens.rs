@@ -1,18 +1,22 @@
-//! Tokens as models count them. The encodings are those of tiktoken and of Voyage AI; text is
-//! ordinary text, also where it looks like a special token (`<|endoftext|>`). Time is linear in
-//! the text, whatever the text.
+//! Tokens as models count them. The encodings are tiktoken's; text is ordinary text, also where it
+//! looks like a special token (`<|endoftext|>`). Time is linear in the text, whatever the text.
 
-use std::ops::Range;
+mod vocabulary;
 
-use bpe_openai::Tokenizer;
+use std::{ops::Range, sync::LazyLock};
+
+use vocabulary::Vocabulary;
 
 /// A way to cut a text into tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     Cl100k,
     O200k,
-    Voyage3,
 }
+
+/// Loaded at the first use and kept.
+static CL100K: LazyLock<Vocabulary> = LazyLock::new(Vocabulary::cl100k);
+static O200K: LazyLock<Vocabulary> = LazyLock::new(Vocabulary::o200k);
 
 impl Encoding {
     /// The encodings by the names that users give, the default first.
@@ -23,25 +27,27 @@ impl Encoding {
         Encoding::NAMES.iter().find(|(other, _)| *other == name).map(|(_, encoding)| *encoding)
     }
 
-    /// Loaded at the first use and kept.
-    fn tokenizer(self) -> &'static Tokenizer {
+    fn vocabulary(self) -> &'static Vocabulary {
         match self {
-            Encoding::Cl100k => bpe_openai::cl100k_base(),
-            Encoding::O200k => bpe_openai::o200k_base(),
-            Encoding::Voyage3 => bpe_openai::voyage3_base(),
+            Encoding::Cl100k => &CL100K,
+            Encoding::O200k => &O200K,
         }
     }
 
     /// The text that `tokens` stand for, where they stand for one.
     pub fn decode(self, tokens: &[u32]) -> Option<String> {
-        let tokenizer = self.tokenizer();
-        let known = tokens.iter().all(|token| (*token as usize) < tokenizer.bpe.num_tokens());
-        known.then(|| tokenizer.decode(tokens)).flatten()
+        let mut bytes = Vec::with_capacity(tokens.len() * 4);
+        for token in tokens {
+            bytes.extend_from_slice(self.vocabulary().token(*token)?);
+        }
+        String::from_utf8(bytes).ok()
     }
 
     /// The number of tokens.
     pub fn count(self, text: &str) -> usize {
-        self.tokenizer().count(text)
+        let mut count = 0;
+        self.vocabulary().each_token(text, |_| count += 1);
+        count
     }
 
     /// Where the first `most` tokens of `text` end, at a character; None where it has no more.
@@ -60,15 +66,12 @@ impl Encoding {
 
     /// The place, in bytes, at which each token ends.
     pub(crate) fn ends(self, text: &str) -> Vec<usize> {
-        let tokenizer = self.tokenizer();
         let mut ends = Vec::with_capacity(text.len() / 3);
         let mut end = 0;
-        for piece in tokenizer.split(text) {
-            for token in tokenizer.bpe.encode_via_backtracking(piece.as_bytes()) {
-                end += tokenizer.bpe.token_len(token);
-                ends.push(end);
-            }
-        }
+        self.vocabulary().each_token(text, |length| {
+            end += length;
+            ends.push(end);
+        });
         ends
     }
 

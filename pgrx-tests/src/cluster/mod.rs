@@ -268,9 +268,14 @@ impl Cluster {
         self.server().end(libc::SIGKILL, Duration::from_secs(10));
     }
 
-    /// Starts the server again after [`Cluster::stop`] or [`Cluster::kill_postmaster`].
+    /// Starts the server again after [`Cluster::stop`] or [`Cluster::kill_postmaster`], as soon as
+    /// the children of a killed one are gone: PostgreSQL refuses to start beside them.
     pub fn start_again(&mut self) {
         assert!(self.server().ended().is_some(), "the server still runs");
+        let data = self.data_directory();
+        wait_until("no process of the old server is left", STARTS_WITHIN, || {
+            process::working_in(&data).is_empty()
+        });
         *self.server() = Postmaster::spawn(&self.settings.launch(self.directory()));
         self.expected_postmaster = self.postmaster_pid();
         self.wait_until_ready();

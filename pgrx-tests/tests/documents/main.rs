@@ -1,6 +1,7 @@
 //! Vectorizers over documents: every kind, from bytea columns, files and the web; and documents
 //! that mean harm.
 
+mod buckets;
 mod columns;
 mod hostile;
 mod uris;

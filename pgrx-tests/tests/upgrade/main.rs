@@ -137,6 +137,16 @@ fn an_update_equals_a_fresh_install_and_work_goes_on() {
         assert!(found.iter().any(|finding| finding.contains(&says)), "{found:?}");
         assert_eq!(scene.provider.call_count(), 0, "nothing is sent before the update");
 
+        // What protects a source holds before the update too.
+        db.batch(
+            "begin; create table parted (id bigint) partition by range (id);
+             create table part partition of parted for values from (0) to (9);
+             update ai.vectorizer set source = 'parted'::regclass",
+        );
+        let refused = db.error_of("truncate part");
+        assert!(refused.message().contains("cannot be truncated alone"), "{refused}");
+        db.batch("rollback");
+
         // Users go on writing meanwhile, and what they write is captured.
         db.batch(
             "update docs set body = 'meanwhile' where id = 20; delete from docs where id = 49;
