@@ -30,11 +30,11 @@ pub const SECRET_KEY: &str = "the-secret-key-of-the-bucket-0123456789";
 /// The bucket that is there.
 pub const NAME: &str = "vectors";
 
-/// What happens to the parts that are uploaded.
+/// What becomes of requests of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Parts {
+pub enum Mood {
     #[default]
-    Taken,
+    Willing,
     /// The next so many are refused as by a server that is overloaded.
     Fail(usize),
     /// They are refused as by one that does not allow them.
@@ -43,9 +43,31 @@ pub enum Parts {
     Hang,
 }
 
+impl Mood {
+    /// The mood of one request; those that are counted become fewer.
+    fn taken(&mut self) -> Mood {
+        let now = *self;
+        if let Mood::Fail(more) = now {
+            *self = if more > 1 { Mood::Fail(more - 1) } else { Mood::Willing };
+        }
+        now
+    }
+
+    async fn answer<T>(self, willing: impl Future<Output = S3Result<T>>) -> S3Result<T> {
+        match self {
+            Mood::Willing => willing.await,
+            Mood::Fail(_) => Err(S3ErrorCode::SlowDown.into()),
+            Mood::Denied => Err(s3_error!(AccessDenied, "not for {KEY_ID}")),
+            Mood::Hang => std::future::pending().await,
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
-    parts: Parts,
+    parts: Mood,
+    /// So many objects are still given, and then what.
+    reads: (usize, Mood),
     /// Keys that listings do not show yet.
     unlisted: BTreeSet<String>,
     /// Unfinished uploads: id and key.
@@ -111,9 +133,14 @@ impl Bucket {
         format!("http://{}", self.address)
     }
 
-    /// What happens to parts from now on.
-    pub fn parts(&self, parts: Parts) {
-        locked(&self.state).parts = parts;
+    /// What becomes of parts that are uploaded from now on.
+    pub fn parts(&self, mood: Mood) {
+        locked(&self.state).parts = mood;
+    }
+
+    /// What becomes of reads of objects after the next `given`.
+    pub fn reads_after(&self, given: usize, mood: Mood) {
+        locked(&self.state).reads = (given, mood);
     }
 
     /// Puts an object that listings do not show yet: what another client has put since they were made.
@@ -181,7 +208,17 @@ impl S3 for Shop {
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-        self.files.get_object(request).await
+        let mood = {
+            let reads = &mut locked(&self.state).reads;
+            match reads.0.checked_sub(1) {
+                Some(left) => {
+                    reads.0 = left;
+                    Mood::Willing
+                }
+                None => reads.1.taken(),
+            }
+        };
+        mood.answer(self.files.get_object(request)).await
     }
 
     async fn delete_object(
@@ -225,20 +262,8 @@ impl S3 for Shop {
         request: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
         self.arrived.fetch_add(1, Ordering::SeqCst);
-        let parts = {
-            let mut state = locked(&self.state);
-            let parts = state.parts;
-            if let Parts::Fail(more) = parts {
-                state.parts = if more > 1 { Parts::Fail(more - 1) } else { Parts::Taken };
-            }
-            parts
-        };
-        match parts {
-            Parts::Taken => self.files.upload_part(request).await,
-            Parts::Fail(_) => Err(S3ErrorCode::SlowDown.into()),
-            Parts::Denied => Err(s3_error!(AccessDenied, "not for {KEY_ID}")),
-            Parts::Hang => std::future::pending().await,
-        }
+        let mood = locked(&self.state).parts.taken();
+        mood.answer(self.files.upload_part(request)).await
     }
 
     async fn complete_multipart_upload(

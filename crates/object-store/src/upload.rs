@@ -66,7 +66,11 @@ impl Upload {
         };
         if self.etags.len() == MOST_PARTS {
             let most = (MOST_PARTS * PART) >> 30;
-            return Err(Error::Refused(format!("an object of more than {most} GiB cannot be written")));
+            return Err(Error::Config {
+                message: format!("an object of more than {most} GiB cannot be written"),
+                hint: "Divide it into several, or compress it: a backup does with parallel and compression."
+                    .to_owned(),
+            });
         }
         let body: Body = Arc::new(std::mem::take(&mut self.buffer));
         let number = (self.etags.len() + 1).to_string();

@@ -5,7 +5,7 @@ use std::{fs, thread, time::Duration};
 
 use autovector_cluster_tests::{
     Settings, Sql, StopMode,
-    bucket::{Bucket, KEY_ID, NAME, Parts, SECRET_KEY},
+    bucket::{Bucket, KEY_ID, Mood, NAME, SECRET_KEY},
     process, wait_until,
 };
 use serde_json::Value;
@@ -17,9 +17,10 @@ use super::stage::{LANGCHAIN, Stage, fill, name};
 const SOON: Duration = Duration::from_secs(60);
 
 /// A stage whose backups go into `bucket`. Its directory holds the secrets.
-fn stage(bucket: &Bucket) -> Stage {
+pub fn stage(bucket: &Bucket) -> Stage {
     let secrets = secrets(SECRET_KEY);
     let settings = Settings::default()
+        .set("autovector.naptime", "100ms")
         .set("autovector.s3_endpoint", &bucket.endpoint())
         .set("autovector.secrets_directory", &secrets.path().display().to_string());
     Stage::at(&format!("s3://{NAME}/deep/down"), settings, secrets)
@@ -33,7 +34,7 @@ fn secrets(key: &str) -> TempDir {
 }
 
 /// Rows whose file has several parts.
-const LARGE: &str = "
+pub const LARGE: &str = "
     create table docs (id int primary key, body text, embedding vector(2));
     alter table docs alter body set storage external;
     insert into docs select i, repeat(md5(i::text), 250), array[i, -i]::float4[]::vector
@@ -86,7 +87,7 @@ fn tables_are_emptied_after_the_objects_are_read_back() {
     let mut stage = stage(&bucket);
     stage.db.batch(LARGE);
     let call = "tables => '{docs}', truncate_vector_tables => true";
-    bucket.parts(Parts::Denied);
+    bucket.parts(Mood::Denied);
     let error = stage.db.error_of(&format!("select ai.backup_vector_tables({call})"));
     assert_eq!(error.code().code(), "42501", "{}", error.message());
     assert!(error.hint().is_some_and(|hint| hint.contains("AWS_ACCESS_KEY_ID")), "{:?}", error.hint());
@@ -94,7 +95,7 @@ fn tables_are_emptied_after_the_objects_are_read_back() {
     assert_eq!(stage.count("select count(*) from docs"), 2200);
     assert_eq!((bucket.keys(), bucket.unfinished()), (vec![], vec![]), "a failed backup leaves nothing");
     // A fault that passes is not noticed.
-    bucket.parts(Parts::Fail(2));
+    bucket.parts(Mood::Fail(2));
     let report = stage.backup(call);
     assert_eq!(report["truncate_performed"], true);
     assert_eq!(stage.count("select count(*) from docs"), 0);
@@ -140,7 +141,7 @@ fn cancelled_and_crashed_backups_leave_nothing_for_long() {
     };
     let call = "select ai.backup_vector_tables(tables => '{docs}')";
     let hang = |bucket: &Bucket| {
-        bucket.parts(Parts::Hang);
+        bucket.parts(Mood::Hang);
         let before = bucket.arrived();
         move |bucket: &Bucket| wait_until("a part hangs", SOON, || bucket.arrived() > before)
     };
@@ -163,7 +164,7 @@ fn cancelled_and_crashed_backups_leave_nothing_for_long() {
     assert!(bucket.keys().iter().all(|key| key.ends_with(".tmp")), "{:?}", bucket.keys());
     stage.db = stage.cluster.connect("postgres");
     assert_eq!(stage.count("select count(*) from ai.list_backups()"), 0);
-    bucket.parts(Parts::Taken);
+    bucket.parts(Mood::Willing);
     let backup = name(&stage.backup("tables => '{docs}'"));
     let folder = "deep/down/vector_bak";
     let expected = [format!("{folder}/docs_{backup}.csv"), format!("{folder}/manifest_{backup}.json")];
@@ -180,7 +181,7 @@ fn servers_that_share_a_bucket_do_not_meet() {
         stage.db.batch(LARGE);
     }
     // A backup of the second server runs, as far as the first one can tell.
-    bucket.parts(Parts::Hang);
+    bucket.parts(Mood::Hang);
     let before = bucket.arrived();
     let mut session = two.cluster.connect("postgres");
     let running = thread::spawn(move || {
@@ -193,7 +194,7 @@ fn servers_that_share_a_bucket_do_not_meet() {
     assert_eq!(bucket.unfinished().len(), 1, "the running one was swept");
     assert!(bucket.keys().len() > 2, "{:?}", bucket.keys());
     // Its part was lost with the connection; the request is made again.
-    bucket.parts(Parts::Taken);
+    bucket.parts(Mood::Willing);
     two.cluster.stop(StopMode::Immediate);
     assert!(running.join().is_err());
     // Both in the same second, over and over.

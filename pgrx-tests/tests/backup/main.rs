@@ -2,6 +2,7 @@
 //! saved before, and what is damaged is refused.
 
 mod bucket;
+mod bucket_ways;
 mod corruption;
 mod crash;
 mod directories;

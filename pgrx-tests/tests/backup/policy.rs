@@ -16,7 +16,7 @@ fn stage() -> Stage {
 }
 
 /// Makes the policy due now and waits until it has run.
-fn run_now(stage: &mut Stage) {
+pub fn run_now(stage: &mut Stage) {
     let before: Option<std::time::SystemTime> = stage.db.one("select last_at from ai.backup_policy", &[]);
     stage.db.batch("update ai._backup_policy set next_at = now()");
     wait_until("the policy has run", SOON, || {
@@ -31,7 +31,7 @@ fn run_now(stage: &mut Stage) {
     });
 }
 
-fn backups(stage: &mut Stage) -> Vec<String> {
+pub fn backups(stage: &mut Stage) -> Vec<String> {
     stage.db.all("select backup from ai.list_backups() where by_policy", &[])
 }
 

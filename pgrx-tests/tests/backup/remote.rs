@@ -17,15 +17,15 @@ const PASSWORD: &str = "hun'ter2";
 
 /// A server without autovector that has LangChain's tables, a role that may read them, and asks
 /// for passwords over TCP.
-struct Other {
-    db: Client,
+pub struct Other {
+    pub db: Client,
     cluster: Cluster,
     /// Of its own among those that mean this machine, so that all servers may have the same port.
     address: String,
 }
 
 impl Other {
-    fn start() -> Other {
+    pub fn start() -> Other {
         static NEXT: AtomicU16 = AtomicU16::new(1);
         let [high, low] = (std::process::id() as u16).to_be_bytes();
         let address = format!("127.{}.{high}.{low}", 100 + NEXT.fetch_add(1, Ordering::Relaxed));
@@ -45,7 +45,7 @@ impl Other {
     }
 
     /// By its socket, as its superuser.
-    fn socket(&self) -> String {
+    pub fn socket(&self) -> String {
         format!("host={} dbname=postgres user=postgres", self.cluster.directory().display())
     }
 
@@ -67,11 +67,11 @@ impl Other {
     }
 }
 
-fn call(connection: &str, more: &str) -> String {
+pub fn call(connection: &str, more: &str) -> String {
     format!("db_connection => '{}'{more}", connection.replace('\'', "''"))
 }
 
-fn rows(db: &mut Client) -> Vec<String> {
+pub fn rows(db: &mut Client) -> Vec<String> {
     db.all("select t::text from langchain_pg_embedding t order by id", &[])
 }
 

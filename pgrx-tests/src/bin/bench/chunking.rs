@@ -1,18 +1,13 @@
 //! Case `chunking`: cutting 100 MB of text in SQL, against LangChain's splitters in Python, in
-//! one run and with the same chunks. The Python is `AUTOVECTOR_BENCH_PYTHON`, or one that this
-//! case makes under `target/`, with the library from the package index.
+//! one run and with the same chunks.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Instant,
-};
+use std::{fs, path::Path, process::Command, time::Instant};
 
-use autovector_cluster_tests::{Random, Sql, paths};
+use autovector_cluster_tests::{Random, Sql};
 use postgres::Client;
 
 use crate::{
+    python::{self, Wanted},
     report::{Bar, Figure},
     stats,
     workbench::{self, Order},
@@ -20,7 +15,11 @@ use crate::{
 
 const BYTES: usize = 100_000_000;
 const ROUNDS: usize = 3;
-const LIBRARY: &str = "langchain-text-splitters==0.3.11";
+const LANGCHAIN: Wanted = Wanted {
+    name: "langchain",
+    probe: "import langchain_text_splitters",
+    installs: &[&["langchain-text-splitters==0.3.11"]],
+};
 
 /// Splitter, the call that does the same.
 const SPLITTERS: [(&str, &str); 2] = [
@@ -41,7 +40,7 @@ pub fn run(order: &Order) -> Vec<Figure> {
     }
     let bytes: i64 = scene.db.one("select sum(octet_length(body)) from texts", &[]);
     let megabytes = bytes as f64 / 1e6;
-    let python = python(order);
+    let python = python::with(order, &LANGCHAIN);
     let file = tempfile::NamedTempFile::new().expect("a file");
     fs::write(file.path(), texts.iter().flat_map(|text| [text.as_str(), "\0"]).collect::<String>())
         .expect("written");
@@ -93,31 +92,6 @@ fn langchain(python: &Path, file: &Path, splitter: &str) -> (f64, (i64, i64)) {
     let seconds = words.next().and_then(|word| word.parse().ok()).expect("the seconds");
     let mut count = || words.next().and_then(|word| word.parse::<i64>().ok()).expect("a number");
     (seconds, (count(), count()))
-}
-
-/// A Python that has the library; none where there is no pip, or no way to the package index.
-fn python(order: &Order) -> Option<PathBuf> {
-    if let Some(python) = std::env::var_os("AUTOVECTOR_BENCH_PYTHON") {
-        return Some(python.into());
-    }
-    let home = paths::workspace().join("target/bench/langchain");
-    let python = home.join("bin/python");
-    let has = |python: &Path| {
-        let mut command = Command::new(python);
-        command
-            .args(["-c", "import langchain_text_splitters"])
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    if !has(&python) {
-        let made = Command::new("python3").args(["-m", "venv"]).arg(&home).status();
-        let pip = || Command::new(&python).args(["-m", "pip", "install", "--quiet", LIBRARY]).status();
-        if !(made.is_ok_and(|status| status.success()) && pip().is_ok_and(|status| status.success())) {
-            order.say("no Python with LangChain's splitters: not compared");
-            return None;
-        }
-    }
-    Some(python)
 }
 
 /// Documents of 2 to 40 KB: words with stops, lines, paragraphs, some of other scripts.

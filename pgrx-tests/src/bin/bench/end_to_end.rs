@@ -1,10 +1,14 @@
 //! Case `end-to-end`: a whole first pass, from the commit of `ai.create_vectorizer` until
 //! everything is embedded, over HTTP with a provider that takes its time. Beside it the rows
-//! that came out are copied into a table of the same shape: what the disk alone would take.
+//! that came out are copied into a table of the same shape: what the disk alone would take, and
+//! what of the processor.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
-use autovector_cluster_tests::Sql;
+use autovector_cluster_tests::{Scene, Sql, process};
 
 use crate::{
     report::{Bar, Figure},
@@ -18,19 +22,22 @@ const DIMENSIONS: usize = 1536;
 const LATENCY: Duration = Duration::from_millis(50);
 /// Rows a second.
 const BAR: f64 = 3_000.0;
+/// Times the processor's time of COPY.
+const PROCESSOR_BAR: f64 = 2.5;
 
 const VARIANTS: [(u32, u32); 4] = [(64, 4), (256, 8), (512, 4), (1024, 8)];
 
 /// With default settings.
 pub fn defaults(order: &Order) -> Vec<Figure> {
-    vec![first_passes(order, DIMENSIONS, LATENCY, "default processing", "").bar(Bar::MedianAtLeast(BAR))]
+    let [rate, processor] = first_passes(order, DIMENSIONS, LATENCY, "default processing", "");
+    vec![rate.bar(Bar::MedianAtLeast(BAR)), processor.bar(Bar::RatioAtMost(PROCESSOR_BAR))]
 }
 
 /// How the rate depends on the width of the vectors and on the provider's latency.
 pub fn shapes(order: &Order) -> Vec<Figure> {
     let latencies = [0, 50, 200].map(Duration::from_millis);
     let shapes = [384, DIMENSIONS, 3072].into_iter().flat_map(|d| latencies.map(|latency| (d, latency)));
-    shapes.map(|(d, latency)| first_passes(order, d, latency, "default processing", "")).collect()
+    shapes.flat_map(|(d, latency)| first_passes(order, d, latency, "default processing", "")).collect()
 }
 
 /// With some values of `ai.processing_default`.
@@ -45,10 +52,10 @@ pub fn variants(order: &Order) -> Vec<Figure> {
             &format!(", processing => ai.processing_default({processing})"),
         )
     };
-    VARIANTS.into_iter().map(figure).collect()
+    VARIANTS.into_iter().flat_map(figure).collect()
 }
 
-fn first_passes(order: &Order, dimensions: usize, latency: Duration, what: &str, more: &str) -> Figure {
+fn first_passes(order: &Order, dimensions: usize, latency: Duration, what: &str, more: &str) -> [Figure; 2] {
     let rows = order.scaled(ROWS, 1_000);
     let mut scene = workbench::scene(workbench::settings());
     scene.provider.set_latency(latency);
@@ -56,6 +63,9 @@ fn first_passes(order: &Order, dimensions: usize, latency: Duration, what: &str,
     let embedding = workbench::scripted(&scene, dimensions);
     let file = scene.cluster.directory().join("rows").display().to_string();
     let (mut passes, mut copies) = (Vec::new(), Vec::new());
+    let (mut busy, mut copying) = (Vec::new(), Vec::new());
+    let me: i32 = scene.db.one("select pg_backend_pid()", &[]);
+    let mut workers = processor_time(&scene);
     let rounds = order.scaled(ROUNDS, 2);
     for round in 0..rounds {
         scene.db.batch("checkpoint");
@@ -63,14 +73,20 @@ fn first_passes(order: &Order, dimensions: usize, latency: Duration, what: &str,
         let started = Instant::now();
         workbench::wait(&mut scene.db, "docs");
         passes.push(rows as f64 / started.elapsed().as_secs_f64());
+        let now = processor_time(&scene);
+        let ticks = now.iter().map(|(worker, ticks)| ticks - workers.get(worker).unwrap_or(&0)).sum();
+        busy.push(microseconds(ticks, rows));
+        workers = now;
         workbench::expect_rows(&mut scene.db, "docs_embedding_store", rows);
 
         let save = format!("copy docs_embedding_store to '{file}' (format binary)");
         workbench::twin(&mut scene.db, "docs_embedding_store", "copied");
         workbench::each(&mut scene.db, &[&save, "checkpoint"]);
+        let before = process::cpu_ticks(me).expect("this session's backend");
         let started = Instant::now();
         scene.db.batch(&format!("copy copied from '{file}' (format binary)"));
         copies.push(rows as f64 / started.elapsed().as_secs_f64());
+        copying.push(microseconds(process::cpu_ticks(me).expect("this session's backend") - before, rows));
         scene.db.batch("drop table copied");
         scene.db.exec("select ai.drop_vectorizer('docs', drop_all => true)", &[]);
         order.say(&format!(
@@ -81,6 +97,21 @@ fn first_passes(order: &Order, dimensions: usize, latency: Duration, what: &str,
             copies[round],
         ));
     }
-    let what = format!("{dimensions} dims, {} ms a request, {what} / COPY", latency.as_millis());
-    Figure::new(order.name, what, "rows/s", passes).beside(copies)
+    let what = format!("{dimensions} dims, {} ms a request, {what}", latency.as_millis());
+    [
+        Figure::new(order.name, format!("{what} / COPY"), "rows/s", passes).beside(copies),
+        Figure::new(order.name, format!("{what}, worker's processor time / COPY's"), "µs/row", busy)
+            .beside(copying),
+    ]
+}
+
+/// Processor time of each worker so far, in clock ticks.
+fn processor_time(scene: &Scene) -> HashMap<i32, u64> {
+    let workers = scene.cluster.worker_pids("autovector worker");
+    workers.into_iter().filter_map(|worker| Some((worker, process::cpu_ticks(worker)?))).collect()
+}
+
+/// A clock tick is 10 ms.
+fn microseconds(ticks: u64, rows: usize) -> f64 {
+    ticks as f64 * 10_000.0 / rows as f64
 }

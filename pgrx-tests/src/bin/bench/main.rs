@@ -14,7 +14,9 @@ mod latency;
 mod local_model;
 mod memory;
 mod options;
+mod peers;
 mod plot;
+mod python;
 mod rebuild;
 mod record_status;
 mod recovery;
@@ -22,6 +24,7 @@ mod report;
 mod scale;
 mod search;
 mod statements;
+mod static_model;
 mod stats;
 mod workbench;
 mod write_path;
@@ -63,6 +66,12 @@ const CASES: &[Case] = &[
         run: end_to_end::defaults,
     },
     Case {
+        name: "peers",
+        about: "the same first pass by pgai's worker at its best settings",
+        usual: true,
+        run: peers::run,
+    },
+    Case {
         name: "end-to-end-processing",
         about: "the same with other values of ai.processing_default",
         usual: false,
@@ -94,9 +103,15 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "local-model",
-        about: "texts a second by the local model",
+        about: "texts a second by the local model, against onnxruntime",
         usual: true,
         run: local_model::run,
+    },
+    Case {
+        name: "static-model",
+        about: "short texts a second by a static model",
+        usual: true,
+        run: static_model::run,
     },
     Case {
         name: "backup",

@@ -8,6 +8,7 @@ use autovector_cluster_tests::{Scene, Sql};
 use postgres::Client;
 
 use crate::{
+    python::{self, Wanted},
     report::{Bar, Figure},
     stats,
     workbench::{self, Order},
@@ -157,14 +158,16 @@ fn singles(order: &Order, db: &mut Client) -> Figure {
         .bar(Bar::MedianBelow(0.3))
 }
 
+const SQLALCHEMY: Wanted = Wanted {
+    name: "sqlalchemy",
+    probe: "import sqlalchemy, psycopg",
+    installs: &[&["sqlalchemy<3", "psycopg[binary]<4"]],
+};
+
 /// The same responses by an object-relational mapper that computes the status in the application,
-/// once, where `AUTOVECTOR_BENCH_PYTHON` names a Python that has SQLAlchemy and psycopg: how many
-/// times faster the rule is.
+/// once: how many times faster the rule is.
 fn mapper(order: &Order, scene: &mut Scene, rows: usize, rule: f64) -> Option<Figure> {
-    let Some(python) = std::env::var_os("AUTOVECTOR_BENCH_PYTHON") else {
-        order.say("no AUTOVECTOR_BENCH_PYTHON: not compared with SQLAlchemy");
-        return None;
-    };
+    let python = python::with(order, &SQLALCHEMY)?;
     tables(&mut scene.db, "orm", rows);
     workbench::each(
         &mut scene.db,
