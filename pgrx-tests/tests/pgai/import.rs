@@ -1,6 +1,6 @@
 //! A database of pgai goes on under `ai.import_pgai`.
 
-use autovector_cluster_tests::{Check, Scene, Sql, scene::settle};
+use autovector_cluster_tests::{Check, Scene, Settings, Sql, scene::settle};
 use postgres::Client;
 use serde_json::{Value, json};
 
@@ -172,6 +172,74 @@ fn a_database_of_pgai_goes_on_without_a_repeated_call() {
     );
     assert!(id > 4, "{id}");
     scene.finish();
+}
+
+/// Fear: what the examples of pgai have is taken over, and other loaders and providers are not; or documents
+/// are read again of which the chunks are there.
+#[test]
+fn documents_and_other_providers_go_on_too() {
+    let documents = tempfile::tempdir().expect("a directory");
+    for id in 1..=3 {
+        std::fs::write(documents.path().join(format!("{id}.html")), format!("<!doctype html><p>page {id}"))
+            .expect("written");
+    }
+    let directory = documents.path().display().to_string();
+    let settings = Settings::default().set("autovector.document_directory", &directory).env("A_KEY", "k");
+    let scene = Scene::with(settings);
+    let mut db = old::database(&scene, "old");
+    let url = |path: &str| scene.provider.url(path);
+    let embeddings = [
+        json!({"implementation": "voyageai", "config_type": "embedding", "model": "voyage-3", "dimensions": 8,
+               "input_type": "document", "api_key_name": "A_KEY", "base_url": url("/voyage")}),
+        json!({"implementation": "litellm", "config_type": "embedding", "model": "mistral/m2", "dimensions": 8,
+               "api_key_name": "A_KEY", "extra_options": {"api_base": url("/litellm")}}),
+        json!({"implementation": "ollama", "config_type": "embedding", "model": "nomic-embed-text", "dimensions": 8,
+               "base_url": scene.provider.ollama_url()}),
+    ];
+    let tables = ["papers", "mails", "chats"];
+    for ((id, table), embedding) in (3..).zip(tables).zip(embeddings) {
+        let mut config = old::config(&scene, old::to_table(&format!("{table}_shown")));
+        config["embedding"] = embedding;
+        let text = if table == "papers" {
+            config["loading"] = json!({"implementation": "uri", "config_type": "loading", "column_name": "contents",
+                                       "retries": 6, "file_uri": null});
+            config["parsing"] = json!({"implementation": "pymupdf", "config_type": "parsing"});
+            config["formatting"]["template"] = json!("$chunk");
+            "i || '.html'"
+        } else {
+            "'words ' || i"
+        };
+        db.batch(&format!(
+            "create table {table} (id bigint primary key, title text, contents text);
+             insert into {table} select i, 'title ' || i, {text} from generate_series(1, 3) i"
+        ));
+        Old::new(id, table, table, config).make(&mut db);
+        db.batch(&format!(
+            "insert into {table}_shown_store (id, chunk_seq, chunk, embedding)
+                select i, 0, 'chunk ' || i, '{OLD_VECTOR}' from generate_series(1, 2) i;
+             insert into ai._vectorizer_q_{id} (id) values (3)"
+        ));
+    }
+    db.batch("alter schema ai rename to pgai_old; create extension autovector");
+    assert_eq!(lines(&mut db, true), lines(&mut db, false));
+    for table in tables {
+        settle(&mut db, table);
+        let kept = format!("select id from {table}_shown_store where embedding = '{OLD_VECTOR}' order by id");
+        assert_eq!(db.all::<i64>(&kept, &[]), [1, 2], "{table}");
+        assert_eq!(db.one::<i64>(&format!("select count(*) from {table}_shown"), &[]), 3, "{table}");
+    }
+    let mut sent: Vec<(String, Vec<String>)> =
+        scene.provider.calls().iter().map(|call| (call.path.clone(), call.inputs.to_vec())).collect();
+    sent.sort();
+    let expected = [
+        ("/api/embed", "title 3: words 3"),
+        ("/litellm/embeddings", "title 3: words 3"),
+        ("/voyage/embeddings", "page 3"),
+    ];
+    let expected: Vec<(String, Vec<String>)> =
+        expected.map(|(path, text)| (path.to_owned(), vec![text.to_owned()])).into();
+    assert_eq!(sent, expected);
+    scene.cluster.assert_healthy();
 }
 
 /// Fear: a vectorizer that cannot be mapped is lost in silence, or half of a database is taken over.
