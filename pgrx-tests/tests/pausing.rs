@@ -234,6 +234,21 @@ fn unknown_names_and_missing_rights_are_refused() {
     scene.finish();
 }
 
+/// Fear: a wait for what no worker can see yet takes an hour.
+#[test]
+fn a_wait_for_a_resumption_that_is_not_committed_is_refused() {
+    let (mut scene, gate) = held(3);
+    gate.release();
+    scene.settle("docs");
+    scene.db.batch("select ai.pause_vectorizer('docs'); insert into docs values (50, 'late', '')");
+    scene.db.batch("begin; select ai.resume_vectorizer('docs')");
+    let error = scene.db.error_of("select ai.wait_for_vectorizer('docs')");
+    assert_eq!((error.code().code(), error.hint()), ("55000", Some("COMMIT first.")), "{error}");
+    scene.db.batch("rollback; begin; select ai.resume_vectorizer('docs'); commit");
+    assert!(scene.db.one::<bool>("select ai.wait_for_vectorizer('docs')", &[]));
+    scene.finish();
+}
+
 /// Fear: resuming all wakes what somebody paused on purpose, or forgets one.
 #[test]
 fn resume_all_resumes_only_what_pause_all_paused() {

@@ -163,6 +163,7 @@ pub fn wait(id: i32, timeout: Duration) -> Result<bool> {
             return Ok(true);
         }
         refuse_standstill(&v)?;
+        refuse_uncommitted(&v)?;
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(false);
         }
@@ -170,20 +171,10 @@ pub fn wait(id: i32, timeout: Duration) -> Result<bool> {
     }
 }
 
-/// Does what is pending, and comes back when that is done. The workers run in transactions of their own,
-/// so nothing that this one changes can let them work: what forbids them to is an error.
+/// Does what is pending, and comes back when that is done. What forbids workers to is an error.
 pub fn execute(id: i32) -> Result<()> {
     let v = managed(id, Level::Operate)?;
-    if as_extension_owner(|| control::is_uncommitted(v.id))? {
-        return Err(Error::new(
-            Kind::WrongState,
-            format!(
-                "vectorizer \"{}\" was created or changed in this transaction, and no worker sees that yet",
-                v.name
-            ),
-        )
-        .hint("COMMIT first."));
-    }
+    refuse_uncommitted(&v)?;
     if let Some((tokens, _)) = as_extension_owner(|| ledger::spent(v.id))? {
         return Err(Error::new(
             Kind::WrongState,
@@ -203,6 +194,21 @@ pub fn execute(id: i32) -> Result<()> {
         )));
     }
     wait(v.id, Duration::MAX / 4).map(|_| ())
+}
+
+/// Workers run in transactions of their own: what this one changes can let no worker work.
+fn refuse_uncommitted(v: &Vectorizer) -> Result<()> {
+    if as_extension_owner(|| control::is_uncommitted(v.id))? {
+        return Err(Error::new(
+            Kind::WrongState,
+            format!(
+                "vectorizer \"{}\" was created or changed in this transaction, and no worker sees that yet",
+                v.name
+            ),
+        )
+        .hint("COMMIT first."));
+    }
+    Ok(())
 }
 
 /// Waiting for a vectorizer that stands still would wait for ever.

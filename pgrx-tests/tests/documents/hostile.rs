@@ -1,6 +1,7 @@
 //! Documents that are made to harm: each is one failed row, and the worker goes on.
 
-use autovector_cluster_tests::{Scene, Settings, Sql, samples};
+use autovector_cluster_tests::scene::SETTLES_WITHIN;
+use autovector_cluster_tests::{Scene, Settings, Spec, Sql, process, samples, wait_until};
 
 use super::{chunk, create, failure};
 
@@ -74,7 +75,7 @@ fn a_worker_survives_its_readers() {
     let worker = scene.workers()[0];
     let nursery = children_of(worker);
     assert_eq!(nursery.len(), 1, "one process beside the worker");
-    autovector_cluster_tests::process::signal(nursery[0], libc::SIGKILL);
+    process::signal(nursery[0], libc::SIGKILL);
     scene.db.batch("insert into docs values (2, 'two')");
     // It is noticed, nobody is blamed, and the next worker reads.
     scene.settle("docs");
@@ -82,11 +83,59 @@ fn a_worker_survives_its_readers() {
     assert_eq!(scene.count("select count(*) from ai._vectorizer_q_failed_1"), 0);
     let nursery = children_of(scene.workers()[0]);
     scene.cluster.stop(autovector_cluster_tests::StopMode::Fast);
-    autovector_cluster_tests::wait_until(
-        "the readers have gone with the server",
-        std::time::Duration::from_secs(60),
-        || nursery.iter().all(|pid| !autovector_cluster_tests::process::is_alive(*pid)),
+    wait_until("the readers have gone with the server", std::time::Duration::from_secs(60), || {
+        nursery.iter().all(|pid| !process::is_alive(*pid))
+    });
+}
+
+/// Fear: a document of 200 MB takes the worker's memory, though it is refused; or one that is allowed to be
+/// so large takes it for good.
+#[test]
+fn two_hundred_megabytes_cost_a_failed_row() {
+    const SIZE: usize = 200_000_000;
+    let documents = tempfile::tempdir().unwrap();
+    std::fs::write(documents.path().join("huge.txt"), b"a word ".repeat(SIZE / 7)).unwrap();
+    std::fs::write(documents.path().join("small.txt"), "small").unwrap();
+    let directory = documents.path().display().to_string();
+    let mut scene = Scene::with(Settings::default().set("autovector.document_directory", &directory));
+    scene.db.batch(
+        "create table docs (id bigint primary key, uri text);
+         insert into docs values (1, 'huge.txt'), (2, 'small.txt');
+         create table blobs (id bigint primary key, body bytea);
+         alter table blobs alter body set storage external;
+         insert into blobs values (1, convert_to(repeat('a word ', 200000000 / 7), 'UTF8')), (2, 'small')",
     );
+    create(&mut scene, "ai.loading_uri('uri')", &[]);
+    scene.vectorize(&Spec::on("blobs"));
+    scene.settle("docs");
+    scene.settle("blobs");
+    assert_eq!(chunk(&mut scene, 2).as_deref(), Some("small"));
+    assert!(
+        failure(&mut scene, 1).starts_with("loading: the document has 19999999"),
+        "{}",
+        failure(&mut scene, 1)
+    );
+    let failed = "select error from ai._vectorizer_q_failed_2";
+    assert!(scene.db.one::<String>(failed, &[]).starts_with("the document has 19999999"));
+    let worker = scene.workers()[0];
+    let memory = || process::private_memory_kb(worker).expect("the same worker") / 1024;
+    assert!(memory() < 64, "{} MB for documents that were not read", memory());
+
+    // Read whole where that is allowed, it is too much text.
+    scene.db.batch("alter system set autovector.document_max_size = '300MB'");
+    scene.db.batch("select pg_reload_conf()");
+    wait_until("the setting counts", SETTLES_WITHIN, || {
+        scene.db.one::<String>("show autovector.document_max_size", &[]) == "300MB"
+    });
+    scene.db.batch("select ai.retry_failed('docs'), ai.retry_failed('blobs')");
+    scene.settle("docs");
+    scene.settle("blobs");
+    assert!(failure(&mut scene, 1).contains("bytes of text"), "{}", failure(&mut scene, 1));
+    assert!(memory() < 64, "{} MB are kept", memory());
+    scene.db.batch("insert into docs values (3, 'small.txt')");
+    scene.settle("docs");
+    assert_eq!(chunk(&mut scene, 3).as_deref(), Some("small"));
+    scene.cluster.assert_healthy();
 }
 
 fn children_of(pid: i32) -> Vec<i32> {
