@@ -33,7 +33,9 @@ const SPLITTERS: [(&str, &str); 2] = [
 pub fn run(order: &Order) -> Vec<Figure> {
     let mut scene = workbench::scene(workbench::settings());
     let texts = texts(order.scaled(BYTES, 200_000));
-    scene.db.batch("create table texts (id int primary key, body text storage external)");
+    scene.db.batch(
+        "create table texts (id int primary key, body text); alter table texts alter body set storage external",
+    );
     let insert = scene.db.prepare("insert into texts values ($1, $2)").expect("a statement");
     for (id, text) in texts.iter().enumerate() {
         scene.db.execute(&insert, &[&(id as i32), text]).expect("a row");

@@ -20,7 +20,7 @@ use crate::{
     workbench::{self, Order},
 };
 
-const ROWS: usize = 10_000;
+const ROWS: usize = 20_000;
 const ROUNDS: usize = 3;
 const DIMENSIONS: usize = 1536;
 const LATENCY: Duration = Duration::from_millis(50);

@@ -12,12 +12,13 @@ use crate::{
 
 const ROWS: usize = 200_000;
 const ROUNDS: usize = 5;
+const LATENCY: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(120);
 const DONE: &str = "select coalesce(sum(rows_done), 0)::int8 from ai._vectorizer_counters";
 
 pub fn run(order: &Order) -> Vec<Figure> {
     let mut scene = workbench::scene(workbench::settings());
-    scene.provider.set_latency(Duration::from_millis(50));
+    scene.provider.set_latency(LATENCY);
     workbench::table(&mut scene.db, "docs", order.scaled(ROWS, 20_000), "'text ' || i");
     let embedding = workbench::scripted(&scene, 8);
     let small = ", chunking => ai.chunking_none(), processing => ai.processing_default(batch_size => 20, concurrency => 2)";
@@ -25,7 +26,7 @@ pub fn run(order: &Order) -> Vec<Figure> {
     let (mut killed, mut restarted, mut held) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         wait_for_progress(&mut scene);
-        held.push(snapshots_held(&mut scene) as f64);
+        held.push(longest_snapshot(&mut scene));
         let workers = scene.workers();
         let worker = *workers.first().expect("a worker is busy");
         let started = Instant::now();
@@ -46,13 +47,8 @@ pub fn run(order: &Order) -> Vec<Figure> {
     let mut figures = vec![
         Figure::new(order.name, "from SIGKILL of a worker to the next finished batch", "ms", killed),
         Figure::new(order.name, "from SIGKILL of the server, start included", "ms", restarted),
-        Figure::new(
-            order.name,
-            "snapshots and transaction ids held while requests are out",
-            "of 200 looks",
-            held,
-        )
-        .bar(Bar::MedianBelow(20.0)),
+        Figure::new(order.name, "longest that a worker held a snapshot, requests of 50 ms", "ms", held)
+            .bar(Bar::MedianBelow(LATENCY.as_millis() as f64)),
     ];
     figures.extend(rows_in_flight(order));
     figures
@@ -99,10 +95,12 @@ fn wait_for_progress(scene: &mut Scene) {
     wait_until("a batch is finished", PATIENCE, || scene.db.one::<i64>(DONE, &[]) > before);
 }
 
-/// In how many of 200 looks a worker had a snapshot or a transaction id: short moments of claiming and
-/// writing, none of waiting.
-fn snapshots_held(scene: &mut Scene) -> usize {
-    const HELD: &str = "select count(*) from pg_stat_activity
+/// The longest, of 200 looks, that a worker had had a snapshot or a transaction id, in ms: as long as
+/// claiming and writing take, and never as long as a request.
+fn longest_snapshot(scene: &mut Scene) -> f64 {
+    const HELD: &str =
+        "select coalesce(max(extract(epoch from clock_timestamp() - xact_start)) * 1000, 0)::float8
+        from pg_stat_activity
         where backend_type = 'autovector worker' and (backend_xmin is not null or backend_xid is not null)";
-    (0..200).filter(|_| scene.db.one::<i64>(HELD, &[]) > 0).count()
+    (0..200).map(|_| scene.db.one::<f64>(HELD, &[])).fold(0.0, f64::max)
 }
