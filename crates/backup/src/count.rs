@@ -1,31 +1,28 @@
 //! Counts the rows of a stream while it passes, and notices where it stops in the middle of one.
 
-use memchr::{memchr, memchr2};
+use memchr::memchr2;
 
 use crate::names::Format;
-
-/// The first bytes of PostgreSQL's binary format; flags and the length of an extension follow.
-const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
-const HEADER: usize = 19;
+use crate::rows::binary;
 
 #[derive(Debug)]
 pub enum Counter {
     Csv(Csv),
-    Binary(Binary),
+    Binary(binary::Pieces),
 }
 
 impl Counter {
     pub fn new(format: Format) -> Counter {
         match format {
             Format::Csv => Counter::Csv(Csv::default()),
-            Format::Binary => Counter::Binary(Binary::default()),
+            Format::Binary => Counter::Binary(binary::Pieces::default()),
         }
     }
 
     pub fn feed(&mut self, bytes: &[u8]) {
         match self {
             Counter::Csv(csv) => csv.feed(bytes),
-            Counter::Binary(binary) => binary.feed(bytes),
+            Counter::Binary(binary) => binary.feed(bytes, &mut |_| {}),
         }
     }
 
@@ -111,107 +108,6 @@ impl Csv {
     }
 }
 
-/// The state of a walk over `header, (fields, (length, bytes)*)*, -1`.
-#[derive(Debug, Default)]
-pub struct Binary {
-    pending: Vec<u8>,
-    state: State,
-    skip: u64,
-    fields: u16,
-    rows: u64,
-    bad: Option<&'static str>,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq)]
-enum State {
-    #[default]
-    Header,
-    Tuple,
-    Field,
-    End,
-}
-
-impl Binary {
-    fn feed(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.bad.is_none() {
-            if self.skip > 0 {
-                let step = self.skip.min(bytes.len() as u64);
-                self.skip -= step;
-                bytes = &bytes[step as usize..];
-                continue;
-            }
-            let wanted = match self.state {
-                State::Header => HEADER,
-                State::Tuple => 2,
-                State::Field => 4,
-                State::End => {
-                    self.bad = Some("goes on after its end");
-                    return;
-                }
-            };
-            let take = (wanted - self.pending.len()).min(bytes.len());
-            self.pending.extend_from_slice(&bytes[..take]);
-            bytes = &bytes[take..];
-            if self.pending.len() == wanted {
-                let head = std::mem::take(&mut self.pending);
-                self.step(&head);
-            }
-        }
-    }
-
-    fn step(&mut self, head: &[u8]) {
-        match self.state {
-            State::Header if !head.starts_with(SIGNATURE) => self.bad = Some("is not in binary format"),
-            State::Header => {
-                self.skip = u64::from(u32::from_be_bytes([head[15], head[16], head[17], head[18]]));
-                self.state = State::Tuple;
-            }
-            State::Tuple => match i16::from_be_bytes([head[0], head[1]]) {
-                -1 => self.state = State::End,
-                fields if fields < 0 => self.bad = Some("has a row with no sensible number of fields"),
-                fields => {
-                    self.fields = fields as u16;
-                    self.end_of_field();
-                }
-            },
-            State::Field => {
-                let length = i32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-                match length {
-                    -1.. => self.skip = length.max(0) as u64,
-                    _ => self.bad = Some("has a field with no sensible length"),
-                }
-                self.fields -= 1;
-                self.end_of_field();
-            }
-            State::End => {}
-        }
-    }
-
-    fn end_of_field(&mut self) {
-        if self.fields == 0 {
-            self.rows += 1;
-            self.state = State::Tuple;
-        } else {
-            self.state = State::Field;
-        }
-    }
-
-    fn rows(&self) -> Result<u64, &'static str> {
-        match self.bad {
-            Some(bad) => Err(bad),
-            None if self.state != State::End || !self.pending.is_empty() => {
-                Err("ends in the middle of a row")
-            }
-            None => Ok(self.rows),
-        }
-    }
-}
-
-/// True where `text` holds no byte that the text format of COPY has to escape.
-pub(crate) fn is_plain(text: &[u8]) -> bool {
-    memchr2(b'\\', b'\t', text).is_none() && memchr(b'\n', text).is_none() && memchr(b'\r', text).is_none()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,8 +141,8 @@ mod tests {
     /// Fear: a binary file that was cut off loads as a shorter one.
     #[test]
     fn rows_of_binary_are_counted_and_cuts_noticed() {
-        let mut bytes = SIGNATURE.to_vec();
-        bytes.extend([0; 8]);
+        let mut bytes = Vec::new();
+        binary::begin(&mut bytes);
         for value in [Some("ab"), None] {
             bytes.extend(2_i16.to_be_bytes());
             bytes.extend(1_i32.to_be_bytes());
@@ -255,7 +151,7 @@ mod tests {
             bytes.extend(value.unwrap_or_default().as_bytes());
         }
         let complete = bytes.len() + 2;
-        bytes.extend((-1_i16).to_be_bytes());
+        binary::end(&mut bytes);
         for step in 1..=bytes.len() {
             assert_eq!(count(Format::Binary, &bytes, step).0, Ok(2), "by {step}");
         }

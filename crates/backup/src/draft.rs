@@ -213,7 +213,7 @@ mod tests {
         let name = format!("docs_{}.csv", draft.stamp());
         let file = create(folder, &name).unwrap().unwrap();
         let text: &[u8] = b"id\n\"1\"\n\"2\"\n";
-        let written = stream::write(text, file, Compression::None).unwrap();
+        let written = stream::write(text, file, Compression::None, None).unwrap();
         let file = DataFile { name, bytes: written.bytes, sha256: written.sha256, rows: 2 };
         let manifest = sample(&folder.name(draft.stamp()).to_string(), vec![file]);
         (draft, manifest)
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_an_error() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let error = stream::write(&[7_u8; 100][..], full.into(), Compression::None).unwrap_err();
+        let error = stream::write(&[7_u8; 100][..], full.into(), Compression::None, None).unwrap_err();
         assert!(matches!(error, Error::Io { code: Some(28), .. }), "{error:?}");
     }
 }

@@ -6,7 +6,6 @@
 //! that is being written has a name that ends in `.tmp`.
 
 pub mod bucket;
-pub mod convert;
 pub mod count;
 mod disk;
 pub mod draft;
@@ -16,6 +15,7 @@ pub mod folder;
 pub mod journal;
 pub mod manifest;
 pub mod names;
+pub mod rows;
 pub mod stream;
 pub mod verify;
 

@@ -6,11 +6,13 @@ use std::sync::mpsc::SyncSender;
 
 use sha2::{Digest, Sha256};
 
-use crate::convert::Converter;
 use crate::ends::{Input, Output};
 use crate::journal;
 use crate::manifest::hex;
 use crate::names::Compression;
+use crate::rows::from_csv::{self, FromCsv};
+use crate::rows::text::Converter;
+use crate::rows::to_csv::{Sent, ToCsv};
 use crate::{Error, Result};
 
 /// Bytes that are handed over at a time.
@@ -28,14 +30,20 @@ pub struct Written {
     pub sha256: String,
 }
 
-/// Copies `input` to its end into `output`, durably.
-pub fn write(input: impl Read, output: Output, compression: Compression) -> Result<Written> {
+/// Copies `input` to its end into `output`, durably. With `columns`, `input` is rows in binary
+/// format, of these columns, and becomes CSV.
+pub fn write(
+    input: impl Read,
+    output: Output,
+    compression: Compression,
+    columns: Option<&[(String, Sent)]>,
+) -> Result<Written> {
     let mut sink = Sink { output, hash: Sha256::new(), bytes: 0, flushed: 0 };
     let copied = match compression {
-        Compression::None => copy(input, &mut sink),
+        Compression::None => copy(input, &mut sink, columns),
         Compression::Zstd => zstd::stream::write::Encoder::new(&mut sink, LEVEL).and_then(|mut encoder| {
             encoder.include_checksum(true)?;
-            copy(input, &mut encoder)?;
+            copy(input, &mut encoder, columns)?;
             encoder.finish().map(drop)
         }),
     };
@@ -45,8 +53,13 @@ pub fn write(input: impl Read, output: Output, compression: Compression) -> Resu
     Ok(Written { bytes, sha256: hex(&hash.finalize()) })
 }
 
-fn copy(mut input: impl Read, output: &mut impl Write) -> io::Result<()> {
-    let mut block = vec![0; BLOCK];
+fn copy(
+    mut input: impl Read,
+    output: &mut impl Write,
+    columns: Option<&[(String, Sent)]>,
+) -> io::Result<()> {
+    let (mut block, mut csv) = (vec![0; BLOCK], Vec::new());
+    let mut rows = columns.map(|columns| ToCsv::new(columns, &mut csv));
     loop {
         let mut filled = 0;
         // A pipe hands out what it has: small pieces are gathered.
@@ -59,9 +72,19 @@ fn copy(mut input: impl Read, output: &mut impl Write) -> io::Result<()> {
             }
         }
         if filled == 0 {
-            return Ok(());
+            break;
         }
-        output.write_all(&block[..filled])?;
+        match &mut rows {
+            Some(rows) => {
+                rows.feed(&block[..filled], &mut csv);
+                output.write_all(&csv)?;
+                csv.clear();
+            }
+            None => output.write_all(&block[..filled])?,
+        }
+    }    match rows.map(|rows| rows.rows()) {
+        Some(Err(what)) => Err(io::Error::other(format!("what the server sent {what}"))),
+        _ => Ok(()),
     }
 }
 
@@ -144,29 +167,52 @@ impl Source {
     }
 }
 
-/// Sends `input` block by block, as COPY's text format where `convert` says so. Ends early when
-/// nobody listens. Returns what was read.
+/// What becomes of a file on its way to the server.
+#[derive(Debug)]
+pub enum Form {
+    AsIs,
+    /// CSV becomes COPY's text format, without the line of names.
+    Text,
+    /// CSV becomes rows in binary format, of these columns.
+    Binary(Vec<from_csv::Type>),
+}
+
+fn unreadable(what: String) -> Error {
+    Error::Damaged(format!("a file of the backup {what}"))
+}
+
+/// Sends `input` block by block. Ends early when nobody listens. Returns what was read. Errors: it
+/// cannot be read, or a value is none of its column's type.
 pub fn send(
     input: Input,
     compression: Compression,
-    convert: bool,
+    form: Form,
     blocks: &SyncSender<Vec<u8>>,
 ) -> Result<Written> {
     let mut source = Source::new(input, compression)?;
-    let mut converter = convert.then(Converter::default);
+    let mut begun = Vec::new();
+    let mut text = matches!(form, Form::Text).then(Converter::default);
+    let mut binary = match form {
+        Form::Binary(columns) => Some(FromCsv::new(columns, &mut begun)),
+        Form::AsIs | Form::Text => None,
+    };
+    let mut block = vec![0; BLOCK];
     loop {
-        let mut block = vec![0; BLOCK];
         let count = source.fill(&mut block).map_err(Error::io("read a backup file"))?;
-        if count == 0 {
-            return Ok(source.tally());
+        let bytes = &block[..count];
+        let mut sent = std::mem::take(&mut begun);
+        match (&mut text, &mut binary) {
+            (_, Some(rows)) => rows.feed(bytes, &mut sent).map_err(unreadable)?,
+            (Some(rows), None) => rows.feed(bytes, &mut sent),
+            (None, None) => sent.extend_from_slice(bytes),
         }
-        block.truncate(count);
-        if let Some(converter) = &mut converter {
-            let mut text = Vec::with_capacity(block.len() + block.len() / 16);
-            converter.feed(&block, &mut text);
-            block = text;
+        if count == 0
+            && let Some(rows) = binary.take()
+        {
+            rows.finish(&mut sent);
         }
-        if !block.is_empty() && blocks.send(block).is_err() {
+        let heard = sent.is_empty() || blocks.send(sent).is_ok();
+        if count == 0 || !heard {
             return Ok(source.tally());
         }
     }

@@ -255,7 +255,7 @@ impl Remote {
         let (mut counter, mut broken) = (Counter::new(format), None);
         let reader =
             Watched { reader, stop: stop.clone(), counter: &mut counter, broken: &mut broken, over: false };
-        let written = stream::write(reader, output, compression);
+        let written = stream::write(reader, output, compression, None);
         // What looks like a disk that fails may be a connection that did.
         let written = match broken {
             Some(error) => return Err(error),

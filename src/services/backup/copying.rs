@@ -158,7 +158,9 @@ fn copy(
 ) -> Result<Option<Done>> {
     let Some(output) = draft::create(folder, &part.name)? else { return Ok(None) };
     let began = Instant::now();
-    let sink = Sink::start(output, shape.compression, trouble)?;
+    let columns = table.outputs.as_ref().filter(|_| shape.format == Format::Csv);
+    let columns = columns.map(|all| all.iter().map(|o| (o.column.clone(), o.sent)).collect());
+    let sink = Sink::start(output, shape.compression, columns, trouble)?;
     let rows = frozen.copy_to(table, part.pages, shape.format, &shape.encoding, sink.descriptor())?;
     let written = sink.finish()?;
     let milliseconds = began.elapsed().as_millis() as u64;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use autovector_backup::manifest::{self, DataFile, Manifest};
 use autovector_backup::names::{Compression, Format};
+use autovector_backup::rows::from_csv::Type;
 use autovector_backup::stream::{self, Written};
 use autovector_backup::verify::{self, Fault, Opened};
 use serde_json::{Map, Value, json};
@@ -15,10 +16,10 @@ use super::directory;
 use super::errors::explained;
 use super::sink::Trouble;
 use crate::error::{Error, Kind, Result};
-use crate::store::backup::load::{self, Form};
+use crate::store::backup::load;
 use crate::store::backup::pins::Pins;
 use crate::store::backup::tables::{self, BackupTable, Strength};
-use crate::store::backup::{indexes, snapshot, vectorizers};
+use crate::store::backup::{columns, indexes, snapshot, vectorizers};
 use crate::store::catalog::Vectorizer;
 use crate::store::ident::Ident;
 use crate::store::latch;
@@ -186,9 +187,13 @@ fn check_columns(table: &BackupTable, saved: &manifest::Table, format: Format) -
     Ok(())
 }
 
-/// A type without its modifier, which COPY enforces itself.
-fn base(name: &str) -> &str {
-    name.split('(').next().unwrap_or(name)
+/// A type without its modifier, which COPY enforces itself: it may stand within the name, as in
+/// `timestamp(3) with time zone`.
+fn base(name: &str) -> String {
+    match (name.find('('), name.find(')')) {
+        (Some(from), Some(to)) if from < to => format!("{}{}", &name[..from], &name[to + 1..]),
+        _ => name.to_owned(),
+    }
 }
 
 fn lock(targets: &[Target<'_>], mode: Mode) -> Result<()> {
@@ -222,17 +227,18 @@ fn load(
         return Err(Error::new(Kind::WrongState, format!("table {} has no primary key", table.shown()))
             .hint("Without a key nobody can tell which rows are there already. Use another mode."));
     }
+    let types = types(target, manifest.format)?;
     let dropped = if tables::is_empty(table)? { indexes::drop_for_load(table)? } else { Vec::new() };
     let mut rows = 0;
     if mode == Mode::SkipExisting {
         let (oid, stage) = load::stage(table, &columns)?;
         for (file, opened) in target.saved.files.iter().zip(opened) {
-            load_file(oid, &columns, file, opened, manifest, trouble)?;
+            load_file(oid, &columns, file, opened, manifest, &types, trouble)?;
         }
         rows += load::insert_missing(table, &stage, &columns)?;
     } else {
         for (file, opened) in target.saved.files.iter().zip(opened) {
-            rows += load_file(table.oid, &columns, file, opened, manifest, trouble)?;
+            rows += load_file(table.oid, &columns, file, opened, manifest, &types, trouble)?;
         }
         if rows > target.saved.rows {
             return Err(Error::new(
@@ -245,6 +251,28 @@ fn load(
     Ok(rows)
 }
 
+/// The types of the columns, where CSV with vectors can be loaded as binary values: the table has
+/// the types that were saved, and all of them are known.
+fn types(target: &Target<'_>, format: Format) -> Result<Option<Vec<Type>>> {
+    if format == Format::Binary {
+        return Ok(None);
+    }
+    let known = columns::known_types(target.table.oid)?;
+    let r#type = |saved: &manifest::Column| {
+        let found = target.table.columns.iter().find(|found| found.name == saved.name)?;
+        let same = bare(&found.r#type) == bare(&saved.r#type);
+        known.get(&saved.name).copied().filter(|r#type| same || *r#type == Type::Text)
+    };
+    let types: Option<Vec<Type>> = target.saved.columns.iter().map(r#type).collect();
+    Ok(types.filter(|types| types.contains(&Type::Vector)))
+}
+
+/// A type without its schema and its modifier: those of pgvector may be in another schema there.
+fn bare(name: &str) -> String {
+    let name = base(name);
+    name.rsplit_once('.').map_or(name.clone(), |(_, last)| last.to_owned())
+}
+
 /// Loads one file, and makes sure that it was still the one that was verified.
 fn load_file(
     table: pgrx::pg_sys::Oid,
@@ -252,20 +280,27 @@ fn load_file(
     file: &DataFile,
     opened: Opened,
     manifest: &Manifest,
+    types: &Option<Vec<Type>>,
     trouble: &Trouble,
 ) -> Result<u64> {
-    let convert = manifest.format == Format::Csv && opened.end_marker && cuts_at_end_marker();
-    let form = if convert { Form::Text } else { Form::As(manifest.format) };
+    let (form, sent) = match (manifest.format, types) {
+        (Format::Binary, _) => (stream::Form::AsIs, load::Form::Binary),
+        (Format::Csv, Some(types)) => (stream::Form::Binary(types.clone()), load::Form::Binary),
+        (Format::Csv, None) if opened.end_marker && cuts_at_end_marker() => {
+            (stream::Form::Text, load::Form::Text)
+        }
+        (Format::Csv, None) => (stream::Form::AsIs, load::Form::Csv),
+    };
     let (sender, blocks) = sync_channel(AHEAD);
     let compression: Compression = manifest.compression;
     let reader = latch::with_signals_blocked(|| {
         std::thread::Builder::new()
             .name("backup reader".to_owned())
-            .spawn(move || stream::send(opened.file, compression, convert, &sender))
+            .spawn(move || stream::send(opened.file, compression, form, &sender))
     })
     .map_err(|error| Error::new(Kind::Internal, format!("cannot start a thread: {error}")))?;
     let reader = Reading { thread: Some(reader), trouble: trouble.clone() };
-    let rows = load::copy_from(table, columns, form, &manifest.server.encoding, blocks)?;
+    let rows = load::copy_from(table, columns, sent, &manifest.server.encoding, blocks)?;
     let read = reader.end().map_err(|_| Error::new(Kind::Internal, "the reader of a backup panicked"))??;
     if (read.bytes, &read.sha256) != (file.bytes, &file.sha256) {
         return Err(Error::new(Kind::Corrupted, format!("file {} changed while it was loaded", file.name))

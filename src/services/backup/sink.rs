@@ -14,6 +14,7 @@ use std::time::Duration;
 use autovector_backup::Error as Files;
 use autovector_backup::ends::Output;
 use autovector_backup::names::Compression;
+use autovector_backup::rows::to_csv::Sent;
 use autovector_backup::stream::{self, Written};
 
 use crate::error::{Error, Kind, Result};
@@ -56,8 +57,14 @@ impl Read for Stoppable {
 }
 
 impl Sink {
-    /// Starts a thread that writes what comes through the pipe into `output`.
-    pub fn start(output: Output, compression: Compression, trouble: &Trouble) -> Result<Sink> {
+    /// Starts a thread that writes what comes through the pipe into `output`: as it is, or as CSV
+    /// of these columns where the server sends them one by one.
+    pub fn start(
+        output: Output,
+        compression: Compression,
+        columns: Option<Vec<(String, Sent)>>,
+        trouble: &Trouble,
+    ) -> Result<Sink> {
         let failed = |error: std::io::Error| Error::new(Kind::Io, format!("cannot start a writer: {error}"));
         let (reader, pipe) = std::io::pipe().map_err(failed)?;
         // Larger than the default, so that neither end waits for every row. Not vital.
@@ -68,7 +75,7 @@ impl Sink {
         let mut reader = Stoppable { pipe: reader, stop: stop.clone() };
         let thread = latch::with_signals_blocked(|| {
             std::thread::Builder::new().name("backup writer".to_owned()).spawn(move || {
-                let written = stream::write(&mut reader, output, compression);
+                let written = stream::write(&mut reader, output, compression, columns.as_deref());
                 let given_up = matches!(
                     &written,
                     Err(Files::Store { error: autovector_object_store::Error::Stopped, .. })

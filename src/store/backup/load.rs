@@ -6,7 +6,6 @@ use std::ffi::{CString, c_int, c_void};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use autovector_backup::names::Format;
 use pgrx::{pg_guard, pg_sys};
 
 use super::tables::BackupTable;
@@ -29,8 +28,9 @@ thread_local! {
 /// The form in which the bytes come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    As(Format),
-    /// COPY's text format without a line of names: CSV that was converted.
+    Csv,
+    Binary,
+    /// COPY's text format without a line of names.
     Text,
 }
 
@@ -97,11 +97,11 @@ pub fn copy_from(
 
 fn options(form: Form, encoding: &str) -> Result<Vec<(CString, CString)>> {
     let mut options = match form {
-        Form::As(Format::Csv) => vec![("format", "csv"), ("header", "true"), ("null", "\\N")],
-        Form::As(Format::Binary) => vec![("format", "binary")],
+        Form::Csv => vec![("format", "csv"), ("header", "true"), ("null", "\\N")],
+        Form::Binary => vec![("format", "binary")],
         Form::Text => vec![("format", "text")],
     };
-    if form != Form::As(Format::Binary) {
+    if form != Form::Binary {
         options.push(("encoding", encoding));
     }
     options.into_iter().map(|(name, value)| Ok((c_string(name)?, c_string(value)?))).collect()

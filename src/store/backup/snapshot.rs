@@ -2,7 +2,8 @@
 //!
 //! PostgreSQL's own COPY writes to a pipe of this process, named through `/proc`. The server
 //! opens it like any file, so the bytes are exactly those of COPY TO, at its speed, in every
-//! version; what is at the other end of the pipe hashes, compresses and syncs them.
+//! version; what is at the other end of the pipe hashes, compresses and syncs them. CSV of tables
+//! with vectors it writes as well: the server sends the values one by one.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
@@ -116,7 +117,7 @@ impl Drop for Frozen {
     }
 }
 
-/// The COPY statement; `target` is SQL.
+/// The COPY statement; `target` is SQL. Where the table has `outputs`, CSV is left to who reads them.
 pub fn copy_statement(
     table: &BackupTable,
     pages: Option<(u32, Option<u32>)>,
@@ -126,15 +127,21 @@ pub fn copy_statement(
 ) -> String {
     let columns: Vec<String> = table.columns.iter().map(|c| Ident::new(&c.name).to_string()).collect();
     let columns = columns.join(", ");
+    let outputs = table.outputs.as_ref().filter(|_| format == Format::Csv);
+    let values: Option<Vec<&str>> = outputs.map(|all| all.iter().map(|o| o.expression.as_str()).collect());
+    let values = values.map(|values| values.join(", "));
     let what = match pages {
         Some((first, end)) => {
             let end = end.map_or(String::new(), |end| format!(" AND ctid < '({end},0)'::tid"));
-            format!("(SELECT {columns} FROM {} WHERE ctid >= '({first},0)'::tid{end})", table.scan())
+            let values = values.as_ref().unwrap_or(&columns);
+            format!("(SELECT {values} FROM {} WHERE ctid >= '({first},0)'::tid{end})", table.scan())
         }
+        None if let Some(values) = &values => format!("(SELECT {values} FROM {})", table.scan()),
         None if table.kind == b'p' => format!("(SELECT {columns} FROM {})", table.scan()),
         None => format!("{} ({columns})", table.ident),
     };
     let options = match format {
+        Format::Csv if values.is_some() => "FORMAT binary".to_owned(),
         Format::Csv => format!("FORMAT csv, HEADER, NULL '\\N', FORCE_QUOTE *, ENCODING '{encoding}'"),
         Format::Binary => "FORMAT binary".to_owned(),
     };

@@ -5,7 +5,7 @@ use autovector_backup::journal;
 use autovector_backup::manifest::Column;
 use pgrx::pg_sys;
 
-use super::columns;
+use super::columns::{self, Output};
 use crate::error::{Error, Kind, Result};
 use crate::store::ident::Ident;
 use crate::store::sql;
@@ -20,6 +20,8 @@ pub struct BackupTable {
     /// `'r'`, or `'p'` for a partitioned table, which is read with its partitions.
     pub kind: u8,
     pub columns: Vec<Column>,
+    /// How its rows come where they are to be CSV, if COPY does not write that itself.
+    pub outputs: Option<Vec<Output>>,
     /// The vectorizer whose store it is.
     pub vectorizer: Option<(i32, String)>,
     /// It has a column of vectors: what TRUNCATE is for.
@@ -103,6 +105,7 @@ pub fn describe(oid: pg_sys::Oid) -> Result<BackupTable> {
                 name,
                 kind: row.value::<String>(3)?.as_bytes()[0],
                 columns: Vec::new(),
+                outputs: None,
                 vectorizer: row.get::<i32>(6)?.zip(row.get::<String>(7)?),
                 has_vectors: false,
                 pages: row.get::<i64>(5)?.unwrap_or(0).clamp(0, i64::from(u32::MAX)) as u32,
@@ -134,6 +137,7 @@ pub fn describe(oid: pg_sys::Oid) -> Result<BackupTable> {
     if table.columns.is_empty() {
         return Err(Error::new(Kind::Unsupported, format!("{} has no columns to back up", table.shown())));
     }
+    table.outputs = columns::outputs(oid)?;
     table.has_vectors = columns::has_vectors(oid)?;
     Ok(table)
 }
