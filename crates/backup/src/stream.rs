@@ -53,11 +53,7 @@ pub fn write(
     Ok(Written { bytes, sha256: hex(&hash.finalize()) })
 }
 
-fn copy(
-    mut input: impl Read,
-    output: &mut impl Write,
-    columns: Option<&[(String, Sent)]>,
-) -> io::Result<()> {
+fn copy(mut input: impl Read, output: &mut impl Write, columns: Option<&[(String, Sent)]>) -> io::Result<()> {
     let (mut block, mut csv) = (vec![0; BLOCK], Vec::new());
     let mut rows = columns.map(|columns| ToCsv::new(columns, &mut csv));
     loop {
@@ -82,7 +78,8 @@ fn copy(
             }
             None => output.write_all(&block[..filled])?,
         }
-    }    match rows.map(|rows| rows.rows()) {
+    }
+    match rows.map(|rows| rows.rows()) {
         Some(Err(what)) => Err(io::Error::other(format!("what the server sent {what}"))),
         _ => Ok(()),
     }

@@ -25,17 +25,24 @@ pub fn delay(consecutive_errors: u32, retry_after: Option<Duration>, jitter: f64
 
 /// How many requests may be in flight: one more after each success, half as many after a request
 /// error (additive increase, multiplicative decrease, as TCP does it), always from 1 to `max`. It
-/// begins with 1, so that a wrong key costs one request.
+/// begins with 1, so that a wrong key costs one request, and goes on with `PROVEN` once that one
+/// was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     size: usize,
     max: usize,
+    /// A request was answered, or failed.
+    tried: bool,
 }
+
+/// TCP's initial window (RFC 3390): small enough for any provider, and small jobs are done in two
+/// round trips.
+const PROVEN: usize = 4;
 
 impl Window {
     /// A `max` of 0 counts as 1.
     pub fn new(max: usize) -> Window {
-        Window { size: 1, max: max.max(1) }
+        Window { size: 1, max: max.max(1), tried: false }
     }
 
     /// The requests that may be in flight now.
@@ -45,11 +52,14 @@ impl Window {
 
     /// After an answered request.
     pub fn success(&mut self) {
-        self.size = (self.size + 1).min(self.max);
+        let grown = if self.tried { self.size + 1 } else { PROVEN };
+        self.tried = true;
+        self.size = grown.min(self.max);
     }
 
     /// After a `Failure::Request`; other failures say nothing about the provider's load.
     pub fn error(&mut self) {
+        self.tried = true;
         self.size = (self.size / 2).max(1);
     }
 
@@ -101,7 +111,7 @@ mod tests {
             window.success();
             sizes.push(window.size());
         }
-        assert_eq!(sizes, [1, 2, 3, 4, 5, 6, 7, 8, 8, 8]);
+        assert_eq!(sizes, [1, 4, 5, 6, 7, 8, 8, 8, 8, 8]);
         let sizes: Vec<usize> = (0..5)
             .map(|_| {
                 window.error();
@@ -112,6 +122,13 @@ mod tests {
         window.set_max(0);
         window.success();
         assert_eq!(window.size(), 1);
+        let mut refused = Window::new(8);
+        refused.error();
+        refused.success();
+        assert_eq!(refused.size(), 2, "nothing is proven by a success after an error");
+        let mut narrow = Window::new(3);
+        narrow.success();
+        assert_eq!(narrow.size(), 3);
     }
 
     proptest! {

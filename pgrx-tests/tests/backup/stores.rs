@@ -60,9 +60,13 @@ fn a_restore_during_a_request_wins() {
     let gate = scene.provider.hold(Rule::always());
     scene.db.batch("update docs set body = 'again ' || id where id <= 30");
     gate.wait_until_holding(1);
+    assert!(scene.count("select count(*) from ai._lease") > 0, "something is in flight");
+    scene.db.batch("begin");
     scene
         .db
         .timed(Duration::from_secs(20), &format!("select ai.restore_vector_tables('{saved}', 'replace')"));
+    assert_eq!(scene.count("select count(*) from ai._lease"), 0, "nobody may complete it any more");
+    scene.db.batch("commit");
     assert_eq!(scene.count("select count(*) from docs_embedding_store where chunk like 'again%'"), 0);
     let during = backup(&mut scene);
     gate.release();
