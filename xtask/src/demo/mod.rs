@@ -94,10 +94,10 @@ struct Demo<'a> {
 impl Demo<'_> {
     /// Installs the extension and sees to it that a server with it is running.
     fn serve(&self, toolbox: &Toolbox, server: &Postgres) -> Result<(), Failure> {
-        say("building the extension for release (minutes the first time) …");
+        say("building the extension (minutes the first time) …");
         let started = Instant::now();
         process::logged(
-            &mut toolbox.install_command(server, Profile::Release, &[]),
+            &mut toolbox.install_command(server, Profile::Demo, &[]),
             &self.paths.log("demo extension"),
         )?;
         say(&format!("extension installed                {:.1} s", started.elapsed().as_secs_f64()));

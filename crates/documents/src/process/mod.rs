@@ -36,6 +36,8 @@ pub enum Trouble {
 
 /// Reads documents for the threads of one process.
 pub struct Readers {
+    #[cfg(test)]
+    nursery: libc::pid_t,
     control: OwnedFd,
     free: Mutex<usize>,
     freed: Condvar,
@@ -60,7 +62,9 @@ impl Readers {
                 // SAFETY: ends the child without its parent's handlers.
                 unsafe { libc::_exit(2) }
             }
-            _ => Ok(Readers {
+            _nursery => Ok(Readers {
+                #[cfg(test)]
+                nursery: _nursery,
                 control: ours,
                 free: Mutex::new(at_once.max(1)),
                 freed: Condvar::new(),
@@ -96,6 +100,11 @@ impl Readers {
             )),
             Some(ended) => Err(Trouble::Unreadable(Unreadable(ended.explain(limits)))),
             None if done.is_err() => Err(Trouble::Unreadable(Unreadable(Answer::OutOfTime.explain(limits)))),
+            // It died before it started a reader for the request, or took the reader along.
+            None if wire::is_closed(self.control.as_raw_fd()) => {
+                self.gone.store(true, Ordering::Relaxed);
+                Err(gone(ErrorKind::BrokenPipe.into()))
+            }
             None => Err(Trouble::Unreadable(Unreadable(
                 "the process that read the document was killed".to_owned(),
             ))),
@@ -164,5 +173,41 @@ fn exchange(
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(()),
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fear: a document is blamed, for good, for the end of the process that was to have it read:
+    /// the request is on its way when that process is killed.
+    #[test]
+    fn who_asks_a_dying_nursery_is_not_to_blame() {
+        let limits = Limits { size: 1000, text: 1000, memory: 128 << 20, time: Duration::from_secs(20) };
+        // SAFETY: the other threads of a test hold no lock that reading needs.
+        let readers = unsafe { Readers::start(1, || ()) }.unwrap();
+        assert_eq!(readers.read(b"one", How::Text, &limits), Ok("one".to_owned()));
+        // SAFETY: signals to a child that nobody else waits for; it has stopped when this returns.
+        unsafe {
+            libc::kill(readers.nursery, libc::SIGSTOP);
+            libc::waitpid(readers.nursery, std::ptr::null_mut(), libc::WUNTRACED);
+        }
+        let answer = std::thread::scope(|scope| {
+            let read = scope.spawn(|| readers.read(b"two", How::Text, &limits));
+            // The request stands in the socket once its sender waits for the answer.
+            let mut waiting: libc::c_int = 0;
+            while waiting == 0 && !read.is_finished() {
+                // SAFETY: writes one number.
+                unsafe { libc::ioctl(readers.control.as_raw_fd(), libc::TIOCOUTQ, &raw mut waiting) };
+                std::thread::yield_now();
+            }
+            // SAFETY: as above.
+            unsafe { libc::kill(readers.nursery, libc::SIGKILL) };
+            read.join().unwrap()
+        });
+        assert!(matches!(answer, Err(Trouble::Gone(_))), "{answer:?}");
+        assert!(readers.are_gone());
+        assert!(matches!(readers.read(b"three", How::Text, &limits), Err(Trouble::Gone(_))));
     }
 }

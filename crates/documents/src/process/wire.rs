@@ -123,6 +123,14 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
 }
 
+/// True once the other end is closed.
+pub fn is_closed(socket: RawFd) -> bool {
+    let mut looked_at = libc::pollfd { fd: socket, events: 0, revents: 0 };
+    // SAFETY: one entry, which lives through the call; it does not wait.
+    let found = unsafe { libc::poll(&raw mut looked_at, 1, 0) };
+    found > 0 && looked_at.revents & (libc::POLLHUP | libc::POLLERR) != 0
+}
+
 /// Room for a control message with one descriptor, aligned as its header wants it.
 #[repr(C, align(8))]
 struct Control([u8; 64]);
@@ -196,6 +204,7 @@ mod tests {
         send(a.as_raw_fd(), &request, b.as_raw_fd()).unwrap();
         let (received, _descriptor) = receive(b.as_raw_fd()).unwrap().unwrap();
         assert_eq!(received, request);
+        assert!(!is_closed(b.as_raw_fd()));
         drop(a);
         assert!(receive(b.as_raw_fd()).unwrap().is_none(), "the other end is closed");
     }
