@@ -183,6 +183,8 @@ fn rebuilds_dumps_and_left_overs() {
         assert_eq!(db.all::<i64>("select id::int8 from shown.q", &[]), [key]);
         db.batch("select ai.resume_vectorizer('docs')");
         settle(db, "docs");
+        // The queue of a store that is kept from before would still have it.
+        assert_eq!(db.all::<i64>("select id::int8 from shown.q", &[]), Vec::<i64>::new());
     };
     shows(&mut scene.db, 1);
     let model = format!("ai.embedding_openai('new', 16, base_url => '{}')", scene.provider.openai_url());
