@@ -58,12 +58,12 @@ GRANT SELECT ON ai.metrics, ai.secret_permissions, ai.vectorizer, ai.vectorizer_
 COMMENT ON TABLE ai.vectorizer IS 'The vectorizers of this database; made by ai.create_vectorizer, never by hand';
 COMMENT ON VIEW ai.vectorizer_status IS 'State, exact counts and counters of each vectorizer';
 COMMENT ON VIEW ai.vectorizer_progress IS 'One line a vectorizer, for \watch';
-COMMENT ON VIEW ai.vectorizer_errors IS 'The last errors of each vectorizer';
+COMMENT ON VIEW ai.vectorizer_errors IS 'The last errors of each vectorizer, and notes on texts that were cut';
 COMMENT ON TABLE ai._vectorizer_control IS 'Asked-for state, back-off and last error of each vectorizer';
 COMMENT ON TABLE ai._vectorizer_cursor IS 'How far backfill and dirty-set scans have come';
 COMMENT ON TABLE ai._vectorizer_counters IS 'What each vectorizer has done so far';
 COMMENT ON TABLE ai._lease IS 'Batches in flight';
-COMMENT ON TABLE ai._vectorizer_errors IS 'Error log, the newest 1,000 of each vectorizer';
+COMMENT ON TABLE ai._vectorizer_errors IS 'Error log, the newest 1,000 of each vectorizer; notes on texts that were cut, too';
 COMMENT ON SEQUENCE ai._generation_seq IS 'Generations of captured changes';
 
 COMMENT ON FUNCTION ai.create_vectorizer IS 'Keeps the embeddings of a table in step with its rows; returns the id';

@@ -19,6 +19,7 @@ CREATE FUNCTION ai._source_dropped() RETURNS event_trigger
 AS $$
 DECLARE
     gone record;
+    shown record;
 BEGIN
     -- DROP EXTENSION takes the catalog along.
     IF to_regclass('ai.vectorizer') IS NULL THEN
@@ -36,6 +37,23 @@ BEGIN
          ORDER BY v.id
     LOOP
         DELETE FROM ai.vectorizer WHERE id OPERATOR(pg_catalog.=) gone.id;
+        -- The views of its queue; see src/store/queue_views.rs.
+        FOR shown IN
+            SELECT DISTINCT c.oid::regclass AS view
+              FROM pg_depend d
+              JOIN pg_rewrite w ON w.oid OPERATOR(pg_catalog.=) d.objid
+              JOIN pg_class c ON c.oid OPERATOR(pg_catalog.=) w.ev_class AND c.relkind OPERATOR(pg_catalog.=) 'v'
+              JOIN pg_description t ON t.objoid OPERATOR(pg_catalog.=) c.oid AND t.objsubid OPERATOR(pg_catalog.=) 0
+               AND t.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::regclass::oid
+             WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::regclass::oid
+               AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::regclass::oid
+               AND d.refobjid OPERATOR(pg_catalog.=) ANY (ARRAY[
+                       to_regclass(format('%I.%I', gone.queue_schema, gone.queue_table))::oid,
+                       to_regclass(format('ai.%I', gone.queue_failed_table))::oid])
+               AND t.description OPERATOR(pg_catalog.=) 'A queue of autovector; goes with its vectorizer'
+        LOOP
+            EXECUTE format('DROP VIEW %s', shown.view);
+        END LOOP;
         EXECUTE format('DROP TABLE IF EXISTS %I.%I, ai.%I',
                        gone.queue_schema, gone.queue_table, gone.queue_failed_table);
         -- A store that was to come goes too; of a hidden vectorizer nobody knows.

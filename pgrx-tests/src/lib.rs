@@ -3,7 +3,7 @@
 //!
 //! It knows the extension only from outside: SQL, processes, the server log, and what
 //! reaches the provider over HTTP. It never links the extension's code, so a test that
-//! passes says something about what is installed.
+//! passes says something about what is installed. (One benchmark does, see Cargo.toml.)
 
 pub mod bucket;
 pub mod check;

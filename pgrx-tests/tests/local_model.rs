@@ -102,3 +102,24 @@ fn the_model_leaves_memory_when_idle() {
     scene.settle("docs");
     scene.cluster.assert_healthy();
 }
+
+/// Fear: nobody learns that the model read only the beginning of long texts, or a text that lost nothing
+/// is said to be cut.
+#[test]
+fn texts_that_the_model_cuts_are_noted() {
+    let mut scene = local();
+    scene.db.batch(
+        "insert into docs select i, 'text ' || i || repeat(' river', 300) from generate_series(21, 23) i",
+    );
+    scene.settle("docs");
+    let notes: Vec<String> = scene.db.all("select message from ai.vectorizer_errors", &[]);
+    assert_eq!(notes, ["3 texts were longer than the model takes and were cut"]);
+    let details: String = scene.db.one(
+        "select format('%s %s %s', details->'texts_cut', details->'max_tokens', (select string_agg(k->>0, ',' order by k) from jsonb_array_elements(details->'keys') k))
+           from ai.vectorizer_errors",
+        &[],
+    );
+    assert_eq!(details, "3 256 21,22,23");
+    assert_eq!(scene.count("select rows_failed from ai.vectorizer_status"), 0);
+    scene.cluster.assert_healthy();
+}

@@ -302,3 +302,49 @@ fn chunks_are_previewed_as_they_would_be_embedded() {
     assert_eq!(scene.count("select count(*) from ai.chunk_text(null)"), 0);
     scene.finish();
 }
+
+/// Fear: texts are cut for the model and only the server's log knows; a backfill of long texts floods the
+/// log of errors, or counts as failed.
+#[test]
+fn texts_that_are_cut_are_noted_once_an_hour_with_a_count() {
+    let mut scene = scene();
+    scene.table("docs", 15);
+    scene.db.batch("update docs set body = body || repeat(' word', 9000) where id <= 12");
+    let model = format!(
+        "ai.embedding_openai('text-embedding-3-small', 8, base_url => '{}')",
+        scene.provider.openai_url()
+    );
+    scene.vectorize(&Spec::on("docs").embedding(&model).processing(2, 2));
+    scene.settle("docs");
+    let longest =
+        scene.provider.calls().iter().flat_map(|call| call.inputs.to_vec()).map(|text| text.len()).max();
+    assert!(longest.is_some_and(|longest| longest < 9000 * 5), "{longest:?}: nothing was cut");
+    let notes = "select message from ai.vectorizer_errors order by recorded";
+    assert_eq!(
+        scene.db.all::<String>(notes, &[]),
+        ["12 texts were longer than the model takes and were cut"]
+    );
+    let details: String = scene.db.one(
+        "select format('%s %s %s %s', details->'max_tokens', jsonb_array_length(details->'keys'), (select bool_and((k->>0)::int <= 12) from jsonb_array_elements(details->'keys') k), details ? 'last')
+           from ai.vectorizer_errors",
+        &[],
+    );
+    assert_eq!(details, "8191 10 t t");
+    // It is a note: nothing has failed.
+    let status = "select format('%s %s %s', state, rows_failed, coalesce(last_error, 'none')) from ai.vectorizer_status";
+    assert_eq!(scene.db.one::<String>(status, &[]), "idle 0 none");
+    // Short texts add nothing; an hour later a long one is told of anew.
+    scene.db.batch("update docs set body = 'short' where id = 15");
+    scene.settle("docs");
+    assert_eq!(scene.db.all::<String>(notes, &[]).len(), 1);
+    scene.db.batch("update ai._vectorizer_errors set recorded = recorded - interval '2 hours'; update docs set body = 'more ' || body where id = 3");
+    scene.settle("docs");
+    assert_eq!(
+        scene.db.all::<String>(notes, &[]),
+        [
+            "12 texts were longer than the model takes and were cut",
+            "1 text was longer than the model takes and was cut"
+        ]
+    );
+    scene.cluster.assert_healthy();
+}

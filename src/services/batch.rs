@@ -1,7 +1,7 @@
 //! Step 2 of a batch: from rows to chunks to vectors. Runs on a thread, so it touches nothing
 //! of PostgreSQL.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use autovector_domain::failure::Failure;
@@ -107,14 +107,16 @@ pub fn embed(batch: Batch) -> Embedded {
             None => prepare(row, row.text.as_deref(), &batch, &mut wanted, &mut usage),
         })
         .collect();
-    let (vectors, failure) = request(&batch, &wanted.texts, &mut usage);
+    let Answered { vectors, cut, failure } = request(&batch, &wanted.texts, &mut usage);
     let failure = failure.or(interrupted);
+    usage.cut_to = batch.embedder.longest();
     let (known, retries) = (batch.known, batch.documents.map_or(0, |documents| documents.retries()));
     let rows = batch
         .rows
         .into_iter()
         .zip(prepared)
         .map(|(row, prepared)| FinishedRow {
+            cut: count_cut(&prepared, &wanted, &cut),
             outcome: match prepared {
                 Err(Unprepared::Later { message }) => later(message, row.retries, retries),
                 prepared => outcome(prepared, &known, &wanted, &vectors),
@@ -212,17 +214,29 @@ fn estimates(embedder: &dyn Embedder, texts: &[String], most: usize) -> Vec<usiz
     texts.iter().map(estimate).collect()
 }
 
-/// A vector per text, or why there is none.
-fn request(
-    batch: &Batch,
-    texts: &[String],
-    usage: &mut Usage,
-) -> (Vec<Result<Vec<f32>, Failure>>, Option<Failure>) {
+/// The chunks of a row that are to be embedded and were cut for it.
+fn count_cut(prepared: &Prepared, wanted: &Wanted, cut: &HashSet<usize>) -> usize {
+    let Ok((chunks, plan)) = prepared else { return 0 };
+    let text = |index: &usize| wanted.by_hash.get(&chunks[*index].hash);
+    plan.inserts.iter().filter(|index| text(index).is_some_and(|text| cut.contains(text))).count()
+}
+
+struct Answered {
+    /// A vector per text, or why there is none.
+    vectors: Vec<Result<Vec<f32>, Failure>>,
+    /// The texts of which only the beginning was embedded.
+    cut: HashSet<usize>,
+    failure: Option<Failure>,
+}
+
+fn request(batch: &Batch, texts: &[String], usage: &mut Usage) -> Answered {
     let limits = batch.embedder.limits();
     let estimates = estimates(batch.embedder.as_ref(), texts, limits.tokens);
     let mut vectors = Vec::with_capacity(texts.len());
+    let mut cut = HashSet::new();
     for range in packing::pack(&estimates, limits.inputs, limits.tokens) {
         batch.brake.pass();
+        let first = range.start;
         let inputs: Vec<&str> = texts[range].iter().map(String::as_str).collect();
         let estimated: usize = inputs.iter().map(|input| packing::estimate_tokens(input)).sum();
         let isolated = embed_isolating(batch.embedder.as_ref(), &inputs, Purpose::Document);
@@ -230,10 +244,11 @@ fn request(
         // A provider that does not count would make a budget endless.
         let answered = isolated.iter().any(|vector| vector.is_ok());
         usage.tokens += if isolated.tokens == 0 && answered { estimated as u64 } else { isolated.tokens };
+        cut.extend(isolated.cut.iter().map(|index| first + index));
         vectors.extend(isolated.iter().map(|vector| vector.map(<[f32]>::to_vec).map_err(Clone::clone)));
         if let Some(failure) = isolated.interruption() {
             vectors.resize(texts.len(), Err(failure.clone()));
-            return (vectors, Some(failure.clone()));
+            return Answered { vectors, cut, failure: Some(failure.clone()) };
         }
     }
     for vector in &vectors {
@@ -244,11 +259,12 @@ fn request(
                 format!("the model returned {} dimensions instead of {}", vector.len(), batch.dimensions),
                 "Create the vectorizer with the model's own number of dimensions.",
             );
-            return (vectors.iter().map(|_| Err(failure.clone())).collect(), Some(failure));
+            let vectors = vectors.iter().map(|_| Err(failure.clone())).collect();
+            return Answered { vectors, cut, failure: Some(failure) };
         }
     }
     usage.chunks_embedded += vectors.iter().filter(|vector| vector.is_ok()).count() as u64;
-    (vectors, None)
+    Answered { vectors, cut, failure: None }
 }
 
 fn outcome(

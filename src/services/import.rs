@@ -6,6 +6,7 @@ use autovector_domain::config::{Destination, VectorizerConfig};
 use autovector_domain::{names, pipeline};
 use serde_json::{Value, json};
 
+use super::queue_views::{Known, Succession};
 use super::vectorizers::{self, check_columns, check_provider, relevant_columns, settle};
 use super::{adoption, indexing};
 use crate::error::{Error, Kind, Result};
@@ -40,6 +41,8 @@ struct Plan {
     /// None with `destination_column`.
     store: Option<Relation>,
     has_view: bool,
+    /// Names of its queues that people know.
+    queues: Vec<(Known, Succession)>,
     pending: i64,
     failed: i64,
     chunks: i64,
@@ -63,7 +66,7 @@ pub fn import(schema: &str, dry_run: bool) -> Result<Vec<Line>> {
     let mut refused = Vec::new();
     for (old, remains) in found {
         let name = old.name.clone();
-        match plan(old, remains, &pgvector)? {
+        match plan(schema, old, remains, &pgvector)? {
             Fate::Import(plan) => {
                 lines.extend(plan.lines());
                 plans.push(plan);
@@ -110,7 +113,7 @@ fn lock(found: &[(Old, Remains)]) -> Result<()> {
 }
 
 /// Errors of the vectorizer's own are a refusal, not an end.
-fn plan(old: Old, remains: Remains, pgvector: &Pgvector) -> Result<Fate> {
+fn plan(schema: &str, old: Old, remains: Remains, pgvector: &Pgvector) -> Result<Fate> {
     let Some(source) = remains.source.clone() else {
         return Ok(Fate::Skip(format!(
             "its source {}.{} does not exist any more",
@@ -130,6 +133,13 @@ fn plan(old: Old, remains: Remains, pgvector: &Pgvector) -> Result<Fate> {
                 Some(store) => pgai::chunks(store, &source, &key)?,
                 None => (0, 0),
             };
+            let queues = Known::of(&old).into_iter();
+            let queues = queues
+                .map(|known| {
+                    let what = known.succession(schema)?;
+                    Ok((known, what))
+                })
+                .collect::<Result<_>>()?;
             Ok(Fate::Import(Box::new(Plan {
                 old,
                 remains,
@@ -138,6 +148,7 @@ fn plan(old: Old, remains: Remains, pgvector: &Pgvector) -> Result<Fate> {
                 config,
                 store,
                 has_view,
+                queues,
                 pending,
                 failed,
                 chunks,
@@ -259,6 +270,16 @@ impl Plan {
                 "with its grants",
             ));
         }
+        for (known, what) in &self.queues {
+            let name = format!("{}.{}", known.schema, known.name);
+            lines.push(match what {
+                Succession::View => line("create", format!("view {name}"), "of the queue"),
+                Succession::Move => {
+                    line("create", format!("view {name}"), "of the queue; the table goes into pgai's schema")
+                }
+                Succession::None(why) => line("note", format!("no view {name} of the queue"), *why),
+            });
+        }
         let rows = |count: i64, what: &str| format!("{count} {what}");
         for (action, count, what) in [
             ("delete", self.orphans, "chunks whose row is gone"),
@@ -314,6 +335,9 @@ impl Plan {
             pgai::delete_orphans(&v)?;
         }
         self.remains.copy_into(&v)?;
+        for (known, what) in &self.queues {
+            known.succeed(what, schema, &v)?;
+        }
         if let Some(errors) = pgai::read_errors(schema, &self.old)? {
             as_extension_owner(|| pgai::write_errors(errors, id))?;
         }

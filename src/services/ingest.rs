@@ -135,7 +135,12 @@ pub fn reclaim() -> Result<usize> {
             let rows: Vec<FinishedRow> = lease
                 .keys
                 .chunks(width)
-                .map(|key| FinishedRow { key: key.to_vec(), generation: None, outcome: Outcome::Unfinished })
+                .map(|key| FinishedRow {
+                    key: key.to_vec(),
+                    generation: None,
+                    outcome: Outcome::Unfinished,
+                    cut: 0,
+                })
                 .collect();
             completion::release(&v, &lease.lease, &rows)
         });

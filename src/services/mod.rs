@@ -24,6 +24,7 @@ pub mod pacing;
 pub mod preview;
 pub mod provider;
 pub mod question;
+mod queue_views;
 pub mod rebuild;
 pub mod record_status;
 pub mod search;

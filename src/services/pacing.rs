@@ -89,8 +89,8 @@ impl Embedder for Paced {
         self.inner.count_tokens(text)
     }
 
-    fn texts_cut(&self) -> u64 {
-        self.inner.texts_cut()
+    fn longest(&self) -> Option<usize> {
+        self.inner.longest()
     }
 
     fn dimensions(&self) -> Option<usize> {

@@ -8,6 +8,7 @@ use autovector_domain::template::Template;
 use pgrx::pg_sys;
 use serde_json::{Map, Value, json};
 
+use super::queue_views::Names;
 use super::{adoption, documents, provider};
 use crate::error::{Error, Kind, Result};
 use crate::settings::Settings;
@@ -58,6 +59,7 @@ pub fn create(request: Request) -> Result<i32> {
         Error::invalid(format!("source table {} must have a primary key", source.ident))
             .hint(format!("ALTER TABLE {} ADD PRIMARY KEY (…);", source.ident))
     })?;
+    let queue_names = Names::of(request.queue_schema.as_deref(), request.queue_table.as_deref())?;
     let pgvector = catalog::pgvector()?;
     let (schema, table) = roles::name_of(source.oid)?;
     let settings = Settings::now();
@@ -132,8 +134,8 @@ pub fn create(request: Request) -> Result<i32> {
     if found.is_some() && request.enqueue_existing {
         mending::make_all_dirty(&v)?;
     }
-    if request.queue_schema.is_some() || request.queue_table.is_some() {
-        pgrx::warning!("queue_schema and queue_table are not heeded: the queue is {}", v.queue);
+    if let Some(names) = queue_names {
+        names.make(&v)?;
     }
     grant_to(&v, &roles::existing(&request.grant_to)?)?;
     if !wake::preloaded() {

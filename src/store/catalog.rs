@@ -95,6 +95,13 @@ pub fn relation(oid: pg_sys::Oid) -> Result<Option<Relation>> {
     Ok(Some(Relation { oid, ident, owner, kind }))
 }
 
+/// The relation of that name, None when there is none.
+pub fn relation_named(schema: &str, name: &str) -> Result<Option<Relation>> {
+    let ident = Ident::qualified(schema, name).to_string();
+    let oid = sql::query_one("SELECT to_regclass($1)::oid", &[ident.into()], |row| row.get(1))?;
+    Ok(oid.flatten().map(relation).transpose()?.flatten())
+}
+
 /// What a relation is called now, as statements will look it up, also where the transaction's
 /// snapshot is from before it was renamed. None when it has been dropped.
 fn name_now(oid: pg_sys::Oid) -> Option<Ident> {

@@ -14,7 +14,7 @@ use super::record_status::embedding;
 use super::sql;
 use super::transaction::as_role;
 use super::vectors::{self, Chunk};
-use super::{ledger, locks};
+use super::{cut_texts, ledger, locks};
 use crate::error::Result;
 
 /// What became of one row of a batch.
@@ -47,6 +47,8 @@ pub struct FinishedRow {
     pub key: Key,
     pub generation: Option<i64>,
     pub outcome: Outcome,
+    /// Chunks of which the model got only the beginning.
+    pub cut: usize,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -55,6 +57,8 @@ pub struct Usage {
     pub tokens: u64,
     pub chunks_embedded: u64,
     pub calls_saved: u64,
+    /// The tokens that longer texts are cut to, where that is known.
+    pub cut_to: Option<usize>,
 }
 
 /// What a completion did.
@@ -99,6 +103,9 @@ pub fn complete(
     count(v.id, done, usage, rate)?;
     ledger::enter(v.id, done, usage)?;
     log_failures(v.id, rows, &decided)?;
+    let cut = rows.iter().zip(&decided).filter(|(row, d)| row.cut > 0 && row.is_done() && d.finishes());
+    let cut: Vec<(&Key, usize)> = cut.map(|(row, _)| (&row.key, row.cut)).collect();
+    cut_texts::note(v.id, &cut, usage.cut_to)?;
     Ok(Completed::Rows(finished))
 }
 

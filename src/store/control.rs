@@ -96,14 +96,20 @@ pub fn clear_errors(id: i32) -> Result<()> {
 /// what the status shows as the last error.
 pub fn log_error(id: i32, message: &str, details: Value) -> Result<()> {
     let reason = details["error_reason"].as_str().unwrap_or(message).to_owned();
+    append(id, message, details)?;
+    sql::execute(
+        "UPDATE ai._vectorizer_control SET last_error = $2, last_error_at = clock_timestamp() WHERE vectorizer_id = $1",
+        &[id.into(), reason.into()],
+    )?;
+    Ok(())
+}
+
+/// Adds an entry that the status shows nothing of.
+pub fn append(id: i32, message: &str, details: Value) -> Result<()> {
     sql::execute(
         "INSERT INTO ai._vectorizer_errors (id, message, details, recorded)
          SELECT v.id, $2, $3, clock_timestamp() FROM ai.vectorizer v WHERE v.id = $1",
         &[id.into(), message.into(), JsonB(details).into()],
-    )?;
-    sql::execute(
-        "UPDATE ai._vectorizer_control SET last_error = $2, last_error_at = clock_timestamp() WHERE vectorizer_id = $1",
-        &[id.into(), reason.into()],
     )?;
     sql::execute(
         "DELETE FROM ai._vectorizer_errors e

@@ -8,8 +8,7 @@ use super::catalog::{self, Pgvector, Relation};
 use super::ident::Ident;
 use super::key::KeySpec;
 use super::registry::Target;
-use super::roles;
-use super::sql;
+use super::{queue_views, roles, sql};
 use crate::error::{Error, Kind, Result};
 
 pub fn queue_name(id: i32) -> String {
@@ -81,6 +80,7 @@ pub fn drop_queue(id: i32) -> Result<()> {
     let status = (status_queue_name(id), status_queue(id));
     for (name, ident) in [(queue_name(id), queue), (failed_name(id), failed), status] {
         if roles::relation_exists("ai", &name)? {
+            queue_views::drop(&ident)?;
             sql::execute_once(&format!("DROP TABLE {ident}"))?;
         }
     }
@@ -131,6 +131,11 @@ pub fn set_owner(schema: &str, table: &str, owner: &str) -> Result<()> {
         Ident::qualified(schema, table),
         Ident::new(owner)
     ))
+}
+
+pub fn set_schema(schema: &str, table: &str, to: &str) -> Result<()> {
+    let table = Ident::qualified(schema, table);
+    sql::execute_once(&format!("ALTER TABLE {table} SET SCHEMA {}", Ident::new(to)))
 }
 
 /// The column of `destination_column`; one that is there already is used if it fits.

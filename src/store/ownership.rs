@@ -6,11 +6,11 @@ use super::catalog::{self, Vectorizer};
 use super::ddl::status_queue;
 use super::ident::Ident;
 use super::record_status::embedding;
-use super::sql;
 use super::transaction::{as_extension_owner, as_superuser};
+use super::{queue_views, sql};
 use crate::error::Result;
 
-/// Hands queue, failed table and store to the owner of the source when that has changed: what
+/// Hands queue, failed table, their views and the store to the owner of the source when that has changed: what
 /// runs with the owner's rights could not use them otherwise.
 pub fn follow_source(v: &Vectorizer) -> Result<()> {
     if v.queue_owner == v.source.owner && v.store.owner == v.source.owner {
@@ -23,7 +23,12 @@ pub fn follow_source(v: &Vectorizer) -> Result<()> {
     )?
     .expect("an owner exists as long as it owns something");
     let owner = Ident::new(&owner);
-    let mut relations = vec![v.queue.to_string(), v.failed.to_string()];
+    // The views first, as their readers lock them.
+    let mut relations = Vec::new();
+    for table in [&v.queue, &v.failed] {
+        relations.extend(queue_views::unchanged(table)?.into_iter().map(|(view, _)| view.to_string()));
+    }
+    relations.extend([v.queue.to_string(), v.failed.to_string()]);
     if v.column.is_none() {
         relations.push(v.store.ident.to_string());
     }

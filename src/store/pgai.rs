@@ -22,9 +22,9 @@ pub struct Old {
     pub source_table: String,
     pub source_pk: Value,
     pub trigger_name: String,
-    queue_schema: String,
-    queue_table: Option<String>,
-    queue_failed_table: Option<String>,
+    pub queue_schema: String,
+    pub queue_table: Option<String>,
+    pub queue_failed_table: Option<String>,
     pub config: Value,
     pub disabled: bool,
 }

@@ -112,6 +112,11 @@ pub fn schema_exists(schema: &str) -> Result<bool> {
     exists("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1::name)", &[schema.into()])
 }
 
+/// True where the caller may make objects in a schema that is there.
+pub fn may_create_in(schema: &str) -> Result<bool> {
+    exists("SELECT pg_catalog.has_schema_privilege($1, 'CREATE')", &[schema.into()])
+}
+
 /// True where a table, view, index or type would be in the way of a new relation.
 pub fn relation_exists(schema: &str, name: &str) -> Result<bool> {
     exists(

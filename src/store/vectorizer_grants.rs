@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use super::catalog::Vectorizer;
 use super::ident::Ident;
-use super::{roles, sql};
+use super::{queue_views, roles, sql};
 use crate::error::Result;
 
 /// Stands for every role.
@@ -94,7 +94,8 @@ fn may_use_schema(schema: &str, role: &str) -> Result<bool> {
     Ok(found == Some(true))
 }
 
-/// Store and view of a vectorizer with their schemas, as far as they are there.
+/// Store and view of a vectorizer, and the views of its queue, with their schemas, as far as they are
+/// there.
 pub fn readable(v: &Vectorizer) -> Result<Vec<(Ident, String)>> {
     let mut found = vec![(v.store.ident.clone(), roles::name_of(v.store.oid)?.0)];
     let view = sql::query_one(
@@ -106,6 +107,9 @@ pub fn readable(v: &Vectorizer) -> Result<Vec<(Ident, String)>> {
         && roles::relation_exists(&schema, &name)?
     {
         found.push((Ident::qualified(&schema, &name), schema));
+    }
+    for table in [&v.queue, &v.failed] {
+        found.extend(queue_views::unchanged(table)?);
     }
     Ok(found)
 }

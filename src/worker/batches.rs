@@ -113,8 +113,8 @@ impl Served {
     }
 
     /// True once: texts were longer than the model reads, and were cut.
-    pub fn has_news_of_cuts(&mut self) -> bool {
-        let news = !self.told_of_cuts && self.embedder.texts_cut() > 0;
+    pub fn has_news_of_cuts(&mut self, embedded: &Embedded) -> bool {
+        let news = !self.told_of_cuts && embedded.rows.iter().any(|row| row.cut > 0);
         self.told_of_cuts |= news;
         news
     }

@@ -429,9 +429,9 @@ impl Worker {
             served.rate.add(now, if deferred.attempts == 0 { rows } else { 0 })
         });
         let InFlight { vectorizer, lease, .. } = &deferred.batch;
-        if self.served.get_mut(&id).is_some_and(Served::has_news_of_cuts) {
+        if self.served.get_mut(&id).is_some_and(|served| served.has_news_of_cuts(&deferred.embedded)) {
             process::log(&format!(
-                "{LOG_AS}: vectorizer \"{}\": texts that are longer than the model reads are cut for it; smaller chunks or oversize => 'refuse' prevent it",
+                "{LOG_AS}: vectorizer \"{}\": texts that are longer than the model reads are cut for it, see ai.vectorizer_errors; smaller chunks or oversize => 'refuse' prevent it",
                 vectorizer.name
             ));
         }

@@ -114,7 +114,7 @@ fn run_job(batch: Batch) -> Embedded {
     catch_unwind(AssertUnwindSafe(|| batch::embed(batch))).unwrap_or_else(|_| Embedded {
         rows: keys
             .into_iter()
-            .map(|(key, generation)| FinishedRow { key, generation, outcome: Outcome::Unfinished })
+            .map(|(key, generation)| FinishedRow { key, generation, outcome: Outcome::Unfinished, cut: 0 })
             .collect(),
         usage: Usage::default(),
         failure: Some(Failure::request("the provider's code panicked; the server's log says where")),

@@ -47,6 +47,11 @@ pub(crate) fn size_cap(count: usize, dimensions: usize) -> u64 {
     AROUND + 32 * (count as u64) * (dimensions as u64)
 }
 
+/// The answer to a request without inputs, which is not sent.
+pub(crate) fn nothing(dimensions: usize) -> Embeddings {
+    Embeddings { dimensions, values: Vec::new(), tokens: 0, cut: Vec::new() }
+}
+
 /// Reads an answer.
 ///
 /// Errors: `Failure::Request` for what is malformed: no JSON, a wrong number of vectors, an
@@ -222,7 +227,7 @@ impl<'a> Vectors<'a> {
         if self.not_finite {
             return Err(Failure::input(format!("{origin} sent a vector with numbers that are not finite")));
         }
-        Ok(Embeddings { dimensions, values: self.in_order(), tokens })
+        Ok(Embeddings { dimensions, values: self.in_order(), tokens, cut: Vec::new() })
     }
 
     fn in_order(self) -> Vec<f32> {

@@ -22,6 +22,8 @@ pub struct Isolated {
     outcomes: Vec<Result<usize, Failure>>,
     /// Tokens that the provider says it billed, over all requests.
     pub tokens: u64,
+    /// The inputs of which only the beginning was embedded, as `Embeddings::cut` says.
+    pub cut: Vec<usize>,
     /// Requests made.
     pub calls: usize,
     /// The batch had several inputs, and each one asked for was refused with the same
@@ -105,6 +107,7 @@ struct Run<'a> {
     values: Vec<f32>,
     outcomes: Vec<Option<Result<usize, Failure>>>,
     tokens: u64,
+    cut: Vec<usize>,
     calls: usize,
     /// Single inputs refused.
     refused: usize,
@@ -122,6 +125,7 @@ impl<'a> Run<'a> {
             values: Vec::new(),
             outcomes: vec![None; inputs.len()],
             tokens: 0,
+            cut: Vec::new(),
             calls: 0,
             refused: 0,
             takes_some: false,
@@ -139,6 +143,7 @@ impl<'a> Run<'a> {
         if embeddings.count() != range.len() || embeddings.dimensions != self.dimensions {
             return Err(Failure::request("the provider changed the dimension within a batch"));
         }
+        self.cut.extend(embeddings.cut.iter().map(|index| range.start + index));
         let first = self.values.len() / self.dimensions.max(1);
         for (number, index) in range.enumerate() {
             self.outcomes[index] = Some(Ok(first + number));
@@ -203,6 +208,7 @@ impl<'a> Run<'a> {
             values: self.values,
             outcomes: self.outcomes.into_iter().map(|o| o.unwrap_or_else(|| Err(rest.clone()))).collect(),
             tokens: self.tokens,
+            cut: self.cut,
             calls: self.calls,
             all_refused,
         }

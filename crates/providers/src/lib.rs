@@ -46,6 +46,9 @@ pub struct Embeddings {
     pub values: Vec<f32>,
     /// Tokens that the provider says it billed; 0 where it does not say.
     pub tokens: u64,
+    /// The inputs of which only the beginning was embedded, as far as that is known here: some
+    /// providers cut without a word.
+    pub cut: Vec<usize>,
 }
 
 impl Embeddings {
@@ -71,10 +74,9 @@ pub trait Embedder: Send + Sync {
         packing::estimate_tokens(text)
     }
 
-    /// How many texts were cut to the model's length since it was opened, as far as that is known
-    /// here: some providers cut without a word.
-    fn texts_cut(&self) -> u64 {
-        0
+    /// The most tokens that are embedded of one text, where texts are cut here.
+    fn longest(&self) -> Option<usize> {
+        None
     }
 
     /// The dimension, where the provider knows it before the first call (local models).

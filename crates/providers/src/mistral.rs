@@ -56,6 +56,10 @@ impl WireFormat for Format {
         packing::certain_beginning(input, LONGEST)
     }
 
+    fn longest(&self) -> Option<usize> {
+        Some(LONGEST)
+    }
+
     fn explain(&self, refusal: &Refusal) -> Option<Failure> {
         let said = refusal.message.to_ascii_lowercase();
         (matches!(refusal.status, 400 | 404 | 422) && said.contains("invalid model")).then(|| {

@@ -47,7 +47,7 @@ impl Embedder for Provider {
     fn embed(&self, inputs: &[&str], _: Purpose) -> Result<Embeddings, Failure> {
         let (count, dimensions) = (inputs.len(), self.config.dimensions as usize);
         if inputs.is_empty() {
-            return Ok(Embeddings { dimensions, values: Vec::new(), tokens: 0 });
+            return Ok(answer::nothing(dimensions));
         }
         let request = Request {
             model: &self.config.model,

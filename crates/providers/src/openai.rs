@@ -4,7 +4,7 @@
 
 use std::{
     borrow::Cow,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use autovector_domain::{
@@ -46,7 +46,6 @@ struct Provider {
     /// The most tokens that the model reads of a text, where they can be counted.
     longest: Option<(usize, Encoding)>,
     oversize: Oversize,
-    cut: AtomicU64,
     /// The server is OpenAI's own, whose errors and abilities are known.
     is_original: bool,
     /// Servers with a model of one size refuse the parameter even where it asks for that
@@ -137,9 +136,9 @@ pub(crate) fn open_azure(
 impl Embedder for Provider {
     fn embed(&self, inputs: &[&str], _: Purpose) -> Result<Embeddings, Failure> {
         if inputs.is_empty() {
-            return Ok(Embeddings { dimensions: self.dimensions, values: Vec::new(), tokens: 0 });
+            return Ok(answer::nothing(self.dimensions));
         }
-        let inputs = self.fit(inputs)?;
+        let (inputs, cut) = self.fit(inputs)?;
         let mut form = self.form();
         let answer = loop {
             match self.post(&inputs, form) {
@@ -163,7 +162,8 @@ impl Embedder for Provider {
         })?;
         let origin = self.client.endpoint().origin();
         let (count, dimensions) = (inputs.len(), self.dimensions);
-        answer::read(&json, Expected { list: List::Indexed, count, dimensions, origin: &origin })
+        let read = answer::read(&json, Expected { list: List::Indexed, count, dimensions, origin: &origin })?;
+        Ok(Embeddings { cut, ..read })
     }
 
     fn limits(&self) -> Limits {
@@ -176,8 +176,8 @@ impl Embedder for Provider {
         self.longest.map_or(estimate, |(_, encoding)| encoding.count(text).max(estimate))
     }
 
-    fn texts_cut(&self) -> u64 {
-        self.cut.load(Ordering::Relaxed)
+    fn longest(&self) -> Option<usize> {
+        self.longest.map(|(longest, _)| longest)
     }
 
     fn dimensions(&self) -> Option<usize> {
@@ -209,7 +209,6 @@ impl Provider {
             key,
             longest: None,
             oversize: Oversize::Truncate,
-            cut: AtomicU64::new(0),
             is_original: false,
             sends_dimensions: AtomicBool::new(false),
             wants_base64: AtomicBool::new(true),
@@ -218,11 +217,11 @@ impl Provider {
         }
     }
 
-    /// The texts, each at most as long as the model reads. `Failure::Input` where one is longer
-    /// and may not be cut.
-    fn fit<'i>(&self, inputs: &'i [&'i str]) -> Result<Cow<'i, [&'i str]>, Failure> {
-        let mut fitting = Cow::Borrowed(inputs);
-        let Some((longest, encoding)) = self.longest else { return Ok(fitting) };
+    /// The texts, each at most as long as the model reads, and which of them were cut for that.
+    /// `Failure::Input` where one is longer and may not be cut.
+    fn fit<'i>(&self, inputs: &'i [&'i str]) -> Result<(Cow<'i, [&'i str]>, Vec<usize>), Failure> {
+        let (mut fitting, mut cut) = (Cow::Borrowed(inputs), Vec::new());
+        let Some((longest, encoding)) = self.longest else { return Ok((fitting, cut)) };
         for (index, input) in inputs.iter().enumerate() {
             let Some(end) = encoding.beginning(input, longest) else { continue };
             if self.oversize == Oversize::Refuse {
@@ -232,9 +231,9 @@ impl Provider {
                 )));
             }
             fitting.to_mut()[index] = &input[..end];
-            self.cut.fetch_add(1, Ordering::Relaxed);
+            cut.push(index);
         }
-        Ok(fitting)
+        Ok((fitting, cut))
     }
 
     fn post(&self, inputs: &[&str], form: Form) -> Result<Vec<u8>, HttpError> {

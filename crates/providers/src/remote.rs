@@ -1,8 +1,6 @@
 //! What the providers behind HTTP share: finding the key, sending, reading, and what the usual
 //! refusals mean. A wire format says what a request holds and where the vectors stand.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use autovector_domain::{
     config::{Embedding, Step},
     failure::Failure,
@@ -43,6 +41,11 @@ pub(crate) trait WireFormat: Send + Sync {
     /// Where a text that was refused alone may be cut so that it is certainly short enough; None
     /// where its length is not to blame, or it may not be cut.
     fn shorter(&self, _input: &str, _: &Refusal) -> Option<usize> {
+        None
+    }
+
+    /// The tokens that a text is cut to, where that is done here.
+    fn longest(&self) -> Option<usize> {
         None
     }
 
@@ -124,7 +127,6 @@ pub(crate) struct Remote<F> {
     limits: RequestLimits,
     encoding: Option<Encoding>,
     concurrency: usize,
-    count_cut: AtomicU64,
 }
 
 impl<F: WireFormat> Remote<F> {
@@ -144,7 +146,6 @@ impl<F: WireFormat> Remote<F> {
             limits: models::request_limits(embedding),
             encoding: models::encoding(embedding.implementation(), embedding.model()),
             concurrency: 8,
-            count_cut: AtomicU64::new(0),
             format,
             shape,
             key,
@@ -182,14 +183,14 @@ impl<F: WireFormat> Embedder for Remote<F> {
     fn embed(&self, inputs: &[&str], purpose: Purpose) -> Result<Embeddings, Failure> {
         let (count, dimensions) = (inputs.len(), self.dimensions);
         if inputs.is_empty() {
-            return Ok(Embeddings { dimensions, values: Vec::new(), tokens: 0 });
+            return Ok(answer::nothing(dimensions));
         }
+        let mut cut = Vec::new();
         let json = match self.post(inputs, purpose) {
             Err(HttpError::Refused(refusal)) => match self.cut(inputs, &refusal) {
                 Some(beginning) => {
-                    let json = self.post(&[beginning], purpose);
-                    self.count_cut.fetch_add(1, Ordering::Relaxed);
-                    json
+                    cut.push(0);
+                    self.post(&[beginning], purpose)
                 }
                 None => Err(HttpError::Refused(refusal)),
             },
@@ -204,7 +205,8 @@ impl<F: WireFormat> Embedder for Remote<F> {
             Shape::Indexed => List::Indexed,
             Shape::At { vectors, tokens } => List::At { vectors, tokens },
         };
-        answer::read(&json, Expected { list, count, dimensions, origin: &origin })
+        let read = answer::read(&json, Expected { list, count, dimensions, origin: &origin })?;
+        Ok(Embeddings { cut, ..read })
     }
 
     fn limits(&self) -> Limits {
@@ -218,8 +220,8 @@ impl<F: WireFormat> Embedder for Remote<F> {
         }
     }
 
-    fn texts_cut(&self) -> u64 {
-        self.count_cut.load(Ordering::Relaxed)
+    fn longest(&self) -> Option<usize> {
+        self.format.longest()
     }
 
     fn dimensions(&self) -> Option<usize> {

@@ -462,10 +462,10 @@ fn texts_that_are_too_long_are_cut_or_refused_as_asked() {
     let answer = indexed(&[json!([1, 2]), json!([3, 4])]).to_string();
     let server = Server::start(move |_| http(200, &[], &answer));
     let provider = wire("azure_openai").open(&server);
-    provider.embed(&[&long, "2"], Purpose::Document).expect("cut");
+    let answered = provider.embed(&[&long, "2"], Purpose::Document).expect("cut");
     let sent = strings(&server.requests()[0].json()["input"]);
     assert_eq!((sent[0].as_str(), sent[1].as_str()), (&long[..8191 * 5 - 1], "2"));
-    assert_eq!(provider.texts_cut(), 1);
+    assert_eq!((answered.cut, provider.longest()), (vec![0], Some(8191)));
     match refusing("azure_openai", &server).embed(&[&long], Purpose::Document) {
         Err(Failure::Input { message }) => assert!(message.contains("8191 tokens"), "{message}"),
         other => panic!("{other:?}"),
@@ -479,8 +479,11 @@ fn texts_that_are_too_long_are_cut_or_refused_as_asked() {
     };
     let server = Server::start(script);
     let provider = wire("mistral").open(&server);
-    assert_eq!(provider.embed(&[&long], Purpose::Document).expect("cut").values, [1.0, 2.0]);
-    assert_eq!((server.requests().len(), provider.texts_cut()), (2, 1));
+    let answered = provider.embed(&[&long], Purpose::Document).expect("cut");
+    assert_eq!((answered.values, answered.cut), (vec![1.0, 2.0], vec![0]));
+    assert_eq!((server.requests().len(), provider.longest()), (2, Some(8192)));
+    let short = provider.embed(&["3"], Purpose::Document).expect("whole");
+    assert_eq!(short.cut, Vec::<usize>::new());
     let refused = refusing("mistral", &server).embed(&[&long], Purpose::Document);
     assert!(matches!(refused, Err(Failure::Input { .. })), "{refused:?}");
 }

@@ -6,4 +6,5 @@ mod defects;
 mod grants;
 mod import;
 mod old;
+mod queue_views;
 mod surface;

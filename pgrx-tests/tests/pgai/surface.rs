@@ -143,7 +143,9 @@ fn settings_and_places_are_heeded() {
     let id: i32 = db.one(&make, &[]);
     let told = told.lock().expect("no panic").join("\n");
     assert!(told.contains("\"nobody_here\" in grant_to does not exist"), "{told}");
-    assert!(told.contains(&format!("ai._vectorizer_q_{id}")), "{told}");
+    assert_eq!(told.matches("WARNING").count(), 1, "{told}");
+    let queue: String = scene.db.one("select queue_schema || '.' || queue_table from ai.vectorizer", &[]);
+    assert_eq!(queue, format!("ai._vectorizer_q_{id}"));
     scene.settle("public_docs_embedding_store");
     let config: Value = scene.db.one("select config from ai.vectorizer", &[]);
     assert_eq!(config["indexing"]["implementation"], "hnsw");
@@ -155,6 +157,7 @@ fn settings_and_places_are_heeded() {
     let mut reader = scene.cluster.connect_as("postgres", "reader");
     scene.db.batch("insert into docs values (4, 'later')");
     scene.settle("public_docs_embedding_store");
+    assert_eq!(reader.one::<i64>("select count(*) from shown.q", &[]), 0, "all is done");
     for relation in ["shown.v", "docs_embedding_store", "docs"] {
         assert_eq!(reader.one::<i64>(&format!("select count(*) from {relation}"), &[]), 4);
     }

@@ -81,8 +81,7 @@ fn note_status(main: &Vectorizer, other: &Vectorizer) -> Result<()> {
 fn exchange_stores(main: &Vectorizer, other: &Vectorizer, views: &[pg_sys::Oid]) -> Result<()> {
     let (schema, name) = roles::name_of(main.store.oid)?;
     let (other_schema, other_name) = roles::name_of(other.store.oid)?;
-    // No other table has this name, so it cannot be mistaken in the text of a view.
-    let between = format!("_swap_{}", uuid::Uuid::new_v4().simple());
+    let between = between_name();
     rename(&main.store.ident, &between)?;
     let definitions: Vec<String> = views
         .iter()
@@ -97,6 +96,11 @@ fn exchange_stores(main: &Vectorizer, other: &Vectorizer, views: &[pg_sys::Oid])
     definitions.iter().try_for_each(|definition| sql::execute_once(definition))
 }
 
+/// No other table has this name, so it cannot be mistaken in the text of a view.
+fn between_name() -> String {
+    format!("_swap_{}", uuid::Uuid::new_v4().simple())
+}
+
 fn rename(table: &Ident, to: &str) -> Result<()> {
     sql::execute_once(&format!("ALTER TABLE {table} RENAME TO {}", Ident::new(to)))
 }
@@ -109,10 +113,21 @@ fn exchange_queues(main: i32, other: i32) -> Result<()> {
     for (a, b) in
         [(ddl::queue_name(main), ddl::queue_name(other)), (ddl::failed_name(main), ddl::failed_name(other))]
     {
-        let between = format!("{a}_swap");
+        // Views show the queue that is worked on.
+        let views = match catalog::relation_named("ai", &a)? {
+            Some(table) => belongings::views(table.oid)?,
+            None => Vec::new(),
+        };
+        views.iter().for_each(|view| locks::lock_relation(*view, pg_sys::AccessExclusiveLock));
+        let between = between_name();
         rename(&Ident::qualified("ai", &a), &between)?;
+        let definitions: Vec<String> = views
+            .iter()
+            .map(|view| belongings::view_definition(*view, &between, &Ident::new(&a)))
+            .collect::<Result<_>>()?;
         rename(&Ident::qualified("ai", &b), &a)?;
         rename(&Ident::qualified("ai", &between), &b)?;
+        definitions.iter().try_for_each(|definition| sql::execute_once(definition))?;
     }
     Ok(())
 }

@@ -27,7 +27,8 @@ impl<F: Fn(&str) -> Option<Failure> + Send + Sync> Embedder for Fake<F> {
             return Err(failure);
         }
         let values = inputs.iter().flat_map(|i| [i.parse().unwrap(), 1.0]).collect();
-        Ok(Embeddings { dimensions: 2, values, tokens: inputs.len() as u64 })
+        let cut = (0..inputs.len()).filter(|at| inputs[*at].ends_with("99")).collect();
+        Ok(Embeddings { dimensions: 2, values, tokens: inputs.len() as u64, cut })
     }
 
     fn limits(&self) -> Limits {
@@ -77,6 +78,7 @@ fn one_bad_input_costs_two_requests_for_each_halving() {
     for poison in [0, 1, 100, 254, 255] {
         let (isolated, asked) = run(256, |i| (i == poison).then(|| bad(i)));
         assert_eq!(isolated.calls, 1 + 2 * 8, "{asked:?}");
+        assert_eq!(isolated.cut, [99, 199], "cut inputs under their numbers in the batch");
         for (index, outcome) in isolated.iter().enumerate() {
             match index == poison {
                 true => assert_eq!(outcome.unwrap_err(), &bad(poison)),

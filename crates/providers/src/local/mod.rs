@@ -294,6 +294,13 @@ impl Embedder for Opened {
         }
     }
 
+    fn longest(&self) -> Option<usize> {
+        match &self.loaded.model {
+            Model::Transformer(model) => model.longest(),
+            Model::Static(model) => model.longest(),
+        }
+    }
+
     fn dimensions(&self) -> Option<usize> {
         Some(self.loaded.model.dimensions())
     }

@@ -112,13 +112,20 @@ impl StaticModel {
         self.table.shape[1]
     }
 
+    pub fn longest(&self) -> Option<usize> {
+        self.tokens.limit()
+    }
+
     /// The vectors of `inputs`, in order. A text without a known token has the zero vector.
     pub fn embed(&self, inputs: &[&str]) -> Result<Embeddings, Failure> {
         let dimensions = self.dimensions();
         let mut values = vec![0.0; inputs.len() * dimensions];
-        let mut count = 0;
-        for (input, vector) in inputs.iter().zip(values.chunks_exact_mut(dimensions)) {
-            let tokens = self.tokens.encode(input)?;
+        let (mut count, mut cut) = (0, Vec::new());
+        for (at, (input, vector)) in inputs.iter().zip(values.chunks_exact_mut(dimensions)).enumerate() {
+            let (tokens, shortened) = self.tokens.encode(input)?;
+            if shortened {
+                cut.push(at);
+            }
             let known = tokens.iter().filter(|id| Some(**id) != self.unknown);
             let mut used = 0u32;
             for id in known {
@@ -131,7 +138,7 @@ impl StaticModel {
             }
             count += tokens.len() as u64;
         }
-        Ok(Embeddings { dimensions, values, tokens: count })
+        Ok(Embeddings { dimensions, values, tokens: count, cut })
     }
 
     /// Adds token `id`'s vector. The tokenizer never gives an `id` beyond the vocabulary.

@@ -74,33 +74,38 @@ impl Tokens {
         })
     }
 
+    /// The most tokens that it gives for one text.
+    pub fn limit(&self) -> Option<usize> {
+        self.limit.filter(|limit| *limit < usize::MAX)
+    }
+
     /// The token for words that the vocabulary lacks, where there is one. Known only where the
     /// special tokens are not added: nobody else asks.
     pub fn unknown(&self) -> Option<u32> {
         self.unknown
     }
 
-    /// The tokens of `text`, cut at the limit.
+    /// The tokens of `text`, cut at the limit, and whether more than white space was cut off.
     ///
     /// Fails with [`Failure::Input`] where the tokenizer refuses the text, with
     /// [`Failure::Config`] where it gives a token that the model does not have.
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Failure> {
+    pub fn encode(&self, text: &str) -> Result<(Vec<u32>, bool), Failure> {
         let mut bytes = self.limit.unwrap_or(MOST_BYTES).saturating_mul(BYTES_PER_TOKEN);
         loop {
             bytes = bytes.min(MOST_BYTES);
             let piece = beginning(text, bytes);
-            let ids = self.encode_whole(piece)?;
+            let (ids, cut) = self.encode_whole(piece)?;
             // A piece ends between two words, so the words before its end are those of the
             // whole text; once they fill the limit, the rest cannot matter.
             let enough = piece.len() == text.len() || bytes == MOST_BYTES;
             if enough || self.limit.is_some_and(|limit| ids.len() >= limit) {
-                return Ok(ids);
+                return Ok((ids, cut || !text[piece.len()..].trim_start().is_empty()));
             }
             bytes = bytes.saturating_mul(GROWTH);
         }
     }
 
-    fn encode_whole(&self, text: &str) -> Result<Vec<u32>, Failure> {
+    fn encode_whole(&self, text: &str) -> Result<(Vec<u32>, bool), Failure> {
         let lower;
         let text = if self.lowercase {
             lower = text.to_lowercase();
@@ -114,7 +119,7 @@ impl Tokens {
             .map_err(|e| Failure::input(format!("the model's tokenizer refuses the text: {e}")))?;
         let ids = encoding.get_ids();
         match ids.iter().find(|id| **id as usize >= self.vocabulary) {
-            None => Ok(ids.to_vec()),
+            None => Ok((ids.to_vec(), !encoding.get_overflowing().is_empty())),
             Some(id) => Err(Failure::config(
                 format!(
                     "the model's tokenizer gives token {id}, but the model has {} tokens",

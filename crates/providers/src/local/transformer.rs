@@ -51,6 +51,10 @@ impl Transformer {
         self.network.hidden
     }
 
+    pub fn longest(&self) -> Option<usize> {
+        self.tokens.limit()
+    }
+
     /// The vectors of `inputs`, in order, computed on `pool`.
     ///
     /// Fails with [`Failure::Input`] where a text is refused or its vector is not finite.
@@ -63,12 +67,16 @@ impl Transformer {
         let hidden = self.network.hidden;
         let prompt = self.modules.prompt(purpose);
         let mut texts = Vec::with_capacity(inputs.len());
+        let mut cut = Vec::new();
         for (at, input) in inputs.iter().enumerate() {
-            let tokens = if prompt.is_empty() {
+            let (tokens, shortened) = if prompt.is_empty() {
                 self.tokens.encode(input)?
             } else {
                 self.tokens.encode(&format!("{prompt}{input}"))?
             };
+            if shortened {
+                cut.push(at);
+            }
             texts.push((self.width(tokens.len()), at, tokens));
         }
         let count = texts.iter().map(|(_, _, tokens)| tokens.len() as u64).sum();
@@ -101,7 +109,7 @@ impl Transformer {
                 }
             }
         }
-        Ok(Embeddings { dimensions: hidden, values, tokens: count })
+        Ok(Embeddings { dimensions: hidden, values, tokens: count, cut })
     }
 
     /// The padded length of a text: a step of 8 for short texts, of 16 for longer ones, so that

@@ -94,13 +94,15 @@ fn a_long_text_is_cut_where_the_model_ends_and_quickly() {
     };
     let exact = embed(&model, &[&words(254)]);
     assert_eq!(exact.tokens, 256);
-    for longer in
-        [words(255), words(5_000), words(300_000), format!("{}{}", words(254), " ".repeat(9_000_000))]
-    {
+    assert_eq!((model.longest(), exact.cut), (Some(256), vec![]));
+    let spaces = format!("{}{}", words(254), " ".repeat(9_000_000));
+    for (longer, cut) in [(words(255), true), (words(5_000), true), (words(300_000), true), (spaces, false)] {
         let answer = embed(&model, &[&longer]);
         assert_eq!(answer.tokens, 256);
         assert_eq!(answer.values, exact.values);
+        assert_eq!(!answer.cut.is_empty(), cut, "nothing is lost with white space");
     }
+    assert_eq!(embed(&model, &["river", &words(300), "stone"]).cut, [1]);
     // No word ends anywhere near: one unknown word, whatever its length.
     let unbroken = embed(&model, &[&"x".repeat(9_000_000)]);
     assert_eq!(unbroken.tokens, 3);

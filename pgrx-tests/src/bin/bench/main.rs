@@ -163,7 +163,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "chunking",
-        about: "cutting 100 MB of text in SQL, against LangChain's splitters in Python",
+        about: "cutting 100 MB of text, in process and in SQL, against LangChain's splitters in Python",
         usual: true,
         run: chunking::run,
     },
