@@ -128,8 +128,10 @@ fn vector(value: &[u8], out: &mut Vec<u8>) -> bool {
         if at > 0 {
             out.push(b',');
         }
-        let text = buffer.format(f32::from_be_bytes(*number));
-        out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+        let text = buffer.format(f32::from_be_bytes(*number)).as_bytes();
+        // Byte by byte: comparing with ".0" by a call took a tenth of all the time.
+        let whole = matches!(text, [.., b'.', b'0']);
+        out.extend_from_slice(if whole { &text[..text.len() - 2] } else { text });
     }
     out.extend_from_slice(b"]\"");
     true
@@ -157,15 +159,15 @@ mod tests {
         let columns = [("a".to_owned(), Sent::Text), ("b \"x\",".to_owned(), Sent::Vector)];
         let mut stream = Vec::new();
         binary::begin(&mut stream);
-        let rows: [(Option<&[u8]>, Option<Vec<u8>>); 4] = [
-            (Some(b"q\"q,\n\\."), Some(sent(&[1.0, -0.5, 1e-5, -0.0, f32::MAX, f32::MIN_POSITIVE]))),
-            (Some(b""), None),
+        let rows = [
+            (Some("q\"q,\n\\."), Some(sent(&[1.0, -0.5, 1e-5, -0.0, f32::MAX, f32::MIN_POSITIVE]))),
+            (Some(""), None),
             (None, Some(sent(&[0.1]))),
-            (Some(b"\\N"), Some(sent(&[16_777_216.0]))),
+            (Some("\\N"), Some(sent(&[16_777_216.0]))),
         ];
         for (text, vector) in &rows {
             stream.extend(2_i16.to_be_bytes());
-            value(*text, &mut stream);
+            value(text.map(str::as_bytes), &mut stream);
             value(vector.as_deref(), &mut stream);
         }
         binary::end(&mut stream);
