@@ -2,7 +2,7 @@
 //! caller's and know nothing but bytes.
 
 use std::io::{self, Read, Write};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
 use sha2::{Digest, Sha256};
 
@@ -53,36 +53,94 @@ pub fn write(
     Ok(Written { bytes, sha256: hex(&hash.finalize()) })
 }
 
-fn copy(mut input: impl Read, output: &mut impl Write, columns: Option<&[(String, Sent)]>) -> io::Result<()> {
-    let (mut block, mut csv) = (vec![0; BLOCK], Vec::new());
+/// Blocks between the thread that makes them and the one that hashes and writes them.
+const AHEAD: usize = 2;
+
+/// Copies `input` to its end. Numbers are formatted here; hashing and writing take as long, and are
+/// done by a thread of their own meanwhile. It takes the signal mask of this one.
+fn copy(
+    input: impl Read,
+    output: &mut (impl Write + Send),
+    columns: Option<&[(String, Sent)]>,
+) -> io::Result<()> {
+    let (blocks, made) = sync_channel::<Vec<u8>>(AHEAD);
+    let (done, spare) = channel();
+    std::thread::scope(|scope| {
+        let writing = std::thread::Builder::new().name("backup file".to_owned());
+        let writing = writing.spawn_scoped(scope, move || {
+            for block in made {
+                output.write_all(&block)?;
+                // Nobody needs it after the last one.
+                done.send(block).ok();
+            }
+            Ok(())
+        })?;
+        let made = make(input, columns, &blocks, &spare);
+        drop(blocks);
+        let written = writing.join().map_err(|_| io::Error::other("the writer of a file panicked"))?;
+        written.and(made)
+    })
+}
+
+/// Makes the blocks of a file of what `input` has. Ends early when nobody takes them.
+fn make(
+    mut input: impl Read,
+    columns: Option<&[(String, Sent)]>,
+    blocks: &SyncSender<Vec<u8>>,
+    spare: &Receiver<Vec<u8>>,
+) -> io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    let mut csv = Vec::new();
     let mut rows = columns.map(|columns| ToCsv::new(columns, &mut csv));
     loop {
-        let mut filled = 0;
-        // A pipe hands out what it has: small pieces are gathered.
-        while filled < block.len() {
-            match input.read(&mut block[filled..]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let filled = fill(&mut input, &mut block)?;
         if filled == 0 {
             break;
         }
-        match &mut rows {
+        let next = spare.try_recv().unwrap_or_default();
+        let made = match &mut rows {
             Some(rows) => {
                 rows.feed(&block[..filled], &mut csv);
-                output.write_all(&csv)?;
-                csv.clear();
+                std::mem::replace(&mut csv, emptied(next))
             }
-            None => output.write_all(&block[..filled])?,
+            None => {
+                block.truncate(filled);
+                std::mem::replace(&mut block, sized(next))
+            }
+        };
+        if blocks.send(made).is_err() {
+            return Ok(());
         }
     }
     match rows.map(|rows| rows.rows()) {
         Some(Err(what)) => Err(io::Error::other(format!("what the server sent {what}"))),
         _ => Ok(()),
     }
+}
+
+fn emptied(mut block: Vec<u8>) -> Vec<u8> {
+    block.clear();
+    block
+}
+
+fn sized(mut block: Vec<u8>) -> Vec<u8> {
+    block.resize(BLOCK, 0);
+    block
+}
+
+/// Fills `block` as far as `input` goes; 0 at its end. A pipe hands out what it has: small pieces
+/// are gathered.
+fn fill(input: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < block.len() {
+        match input.read(&mut block[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 struct Sink {
@@ -145,16 +203,7 @@ impl Source {
 
     /// Fills `block` as far as the file goes; 0 at its end.
     pub fn fill(&mut self, block: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < block.len() {
-            match self.reader.read(&mut block[filled..]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
+        fill(&mut self.reader, block)
     }
 
     /// Size and hash of what was read of the file itself.
