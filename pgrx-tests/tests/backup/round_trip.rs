@@ -319,7 +319,7 @@ fn a_restore_filters_nothing_behind_anybodys_back() {
         "create table docs (id int, embedding vector(2)); insert into docs values (1, '[1,2]'), (2, '[3,4]');
          create table seen (id int, row_security text);
          create function see() returns trigger language plpgsql as $$
-           begin insert into seen values (new.id, current_setting('row_security')); return new; end $$;
+           begin insert into public.seen values (new.id, current_setting('row_security')); return new; end $$;
          create trigger see before insert on docs for each row execute function see()",
     );
     let backup = name(&stage.backup("tables => '{docs}'"));
