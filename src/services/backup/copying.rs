@@ -158,8 +158,8 @@ fn copy(
 ) -> Result<Option<Done>> {
     let Some(output) = draft::create(folder, &part.name)? else { return Ok(None) };
     let began = Instant::now();
-    let columns = table.outputs.as_ref().filter(|_| shape.format == Format::Csv);
-    let columns = columns.map(|all| all.iter().map(|o| (o.column.clone(), o.sent)).collect());
+    let columns =
+        table.sent_as(shape.format).map(|all| all.iter().map(|o| (o.column.clone(), o.sent)).collect());
     let sink = Sink::start(output, shape.compression, columns, trouble)?;
     let rows = frozen.copy_to(table, part.pages, shape.format, &shape.encoding, sink.descriptor())?;
     let written = sink.finish()?;

@@ -34,6 +34,10 @@ pub struct Output {
 /// thread beside the server's: vectors as they are, the others by the function that writes them as
 /// text, whose `cstring` is binary and text at once. None where COPY has to write the CSV itself:
 /// there are no vectors, or a type does not say enough of how it is written.
+///
+/// The function is called by its name, as the superuser: nobody can have another one called in its
+/// place. That of a base type takes this very type, which no other of that name can, and those of
+/// arrays and enums are in `pg_catalog`.
 pub fn outputs(table: pg_sys::Oid) -> Result<Option<Vec<Output>>> {
     let columns = sql::query(
         "SELECT a.attname::text, pg_catalog.quote_ident(a.attname),

@@ -117,7 +117,7 @@ impl Drop for Frozen {
     }
 }
 
-/// The COPY statement; `target` is SQL. Where the table has `outputs`, CSV is left to who reads them.
+/// The COPY statement; `target` is SQL. What `BackupTable::sent_as` says is sent in binary.
 pub fn copy_statement(
     table: &BackupTable,
     pages: Option<(u32, Option<u32>)>,
@@ -127,9 +127,10 @@ pub fn copy_statement(
 ) -> String {
     let columns: Vec<String> = table.columns.iter().map(|c| Ident::new(&c.name).to_string()).collect();
     let columns = columns.join(", ");
-    let outputs = table.outputs.as_ref().filter(|_| format == Format::Csv);
-    let values: Option<Vec<&str>> = outputs.map(|all| all.iter().map(|o| o.expression.as_str()).collect());
-    let values = values.map(|values| values.join(", "));
+    let values = table.sent_as(format).map(|outputs| {
+        let values: Vec<&str> = outputs.iter().map(|output| output.expression.as_str()).collect();
+        values.join(", ")
+    });
     let what = match pages {
         Some((first, end)) => {
             let end = end.map_or(String::new(), |end| format!(" AND ctid < '({end},0)'::tid"));

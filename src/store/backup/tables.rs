@@ -3,6 +3,7 @@
 
 use autovector_backup::journal;
 use autovector_backup::manifest::Column;
+use autovector_backup::names::Format;
 use pgrx::pg_sys;
 
 use super::columns::{self, Output};
@@ -20,8 +21,8 @@ pub struct BackupTable {
     /// `'r'`, or `'p'` for a partitioned table, which is read with its partitions.
     pub kind: u8,
     pub columns: Vec<Column>,
-    /// How its rows come where they are to be CSV, if COPY does not write that itself.
-    pub outputs: Option<Vec<Output>>,
+    /// See `sent_as`.
+    outputs: Option<Vec<Output>>,
     /// The vectorizer whose store it is.
     pub vectorizer: Option<(i32, String)>,
     /// It has a column of vectors: what TRUNCATE is for.
@@ -34,6 +35,12 @@ impl BackupTable {
     /// How the table stands in FROM: legacy children are tables of their own.
     pub fn scan(&self) -> String {
         if self.kind == b'p' { self.ident.to_string() } else { format!("ONLY {}", self.ident) }
+    }
+
+    /// How its values are sent where they are to become this format beside the server; None where
+    /// COPY writes it.
+    pub fn sent_as(&self, format: Format) -> Option<&[Output]> {
+        self.outputs.as_deref().filter(|_| format == Format::Csv)
     }
 
     /// `schema.table`, for people.
