@@ -5,6 +5,7 @@
 //! reaches the provider over HTTP. It never links the extension's code, so a test that
 //! passes says something about what is installed. (One benchmark does, see Cargo.toml.)
 
+#[cfg(feature = "bucket")]
 pub mod bucket;
 pub mod check;
 pub mod cluster;

@@ -1,4 +1,4 @@
-//! `cargo bench-all`: the benchmarks, against the extension as it is packaged.
+//! `cargo bench-all`: the benchmarks, against an optimized build of the extension.
 //!
 //! Builds, installs and starts; what is measured and how is in the program
 //! `bench` of the cluster tests.
@@ -27,7 +27,7 @@ pub fn command(arguments: Arguments) -> Result<(), Failure> {
     let identity = Identity::current()?;
     for server in &toolbox.servers {
         require_reach(identity, &server.program("postgres"))?;
-        process::watched(&mut toolbox.install_command(server, Profile::Release, &[]), |_| false)?;
+        process::watched(&mut toolbox.install_command(server, Profile::Demo, &[]), |_| false)?;
         process::watched(&mut run(&toolbox, identity, server, &arguments.words)?, |_| false)?;
     }
     Ok(())
@@ -45,7 +45,9 @@ fn run(
     fs::create_dir_all(&results).map_err(Failure::io(results.display()))?;
     identity.hand_over(&results)?;
     let mut bench = cargo_with_server(toolbox, identity);
-    bench.args(["run", "--release", "--package", CLUSTER_TESTS, "--bin", "bench", "--"]);
+    // In the extension's profile, so that what both need is built once; the features are for tests.
+    bench.args(["run", "--profile", "demo", "--no-default-features"]);
+    bench.args(["--package", CLUSTER_TESTS, "--bin", "bench", "--"]);
     bench.args(words);
     bench.env("AUTOVECTOR_PG_CONFIG", &server.pg_config);
     bench.env("AUTOVECTOR_BENCH_RESULTS", results.join("results.json"));
@@ -81,9 +83,7 @@ mod tests {
         assert!(shown.contains("AUTOVECTOR_PG_CONFIG=/x/pg_config"), "{shown}");
         assert!(shown.contains("bench/results.json") && target.join("bench").is_dir(), "{shown}");
         assert!(
-            shown.ends_with(
-                "run --release --package autovector-cluster-tests --bin bench -- memory --scale 0.1"
-            ),
+            shown.ends_with("--package autovector-cluster-tests --bin bench -- memory --scale 0.1"),
             "{shown}"
         );
         fs::remove_dir_all(&target).unwrap();

@@ -17,10 +17,8 @@ pub const FAILPOINTS: &str = "failpoints";
 pub enum Profile {
     /// For tests: quick to build.
     Dev,
-    /// For the demo: optimized, and sooner ready than a release.
+    /// For the demo and benchmarks: optimized, and sooner ready than what is packaged.
     Demo,
-    /// For benchmarks: as it is packaged.
-    Release,
 }
 
 impl Toolbox {
@@ -49,7 +47,6 @@ impl Toolbox {
         match profile {
             Profile::Dev => &mut command,
             Profile::Demo => command.args(["--profile", "demo"]),
-            Profile::Release => command.arg("--release"),
         };
         command
     }

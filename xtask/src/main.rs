@@ -38,7 +38,7 @@ const COMMANDS: &[Entry] = &[
     Entry {
         name: "bench-all",
         options: "[NAME…] [--scale F] [--skip NAME] [--list] [--pg N] [--pg-config PATH]",
-        purpose: "every benchmark, or those that are named, against a release build; --list names them",
+        purpose: "every benchmark, or those that are named, against an optimized build; --list names them",
         run: bench::command,
     },
 ];

@@ -159,6 +159,21 @@ pub fn counts_from_padding(config: &Json) -> bool {
     matches!(config.text("model_type"), Some("roberta" | "xlm-roberta" | "camembert" | "mpnet"))
 }
 
+/// The positions of a text's tokens, counted from `first`. Where the family does not begin at 0
+/// (RoBERTa), a padding token that a text holds literally has the padding's position and is not
+/// counted.
+pub fn positions(text: &[u32], first: usize, padding: usize) -> Vec<u32> {
+    let mut next = first as u32;
+    let position = |token: &u32| {
+        if first > 0 && *token == padding as u32 {
+            return padding as u32;
+        }
+        next += 1;
+        next - 1
+    };
+    text.iter().map(position).collect()
+}
+
 /// Names of tensors, without the endings `.weight` and `.bias`.
 #[derive(Debug, Clone)]
 pub struct Names {

@@ -23,15 +23,4 @@ impl Mapping {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
-
-    /// The bytes with a lifetime that the compiler does not check.
-    ///
-    /// # Safety
-    /// The caller keeps `self` alive for as long as anything uses the slice.
-    pub unsafe fn bytes_forever(&self) -> &'static [u8] {
-        let bytes: &[u8] = &self.0;
-        // SAFETY: the mapping does not move when `Mapping` does, and the caller promises that
-        // the slice is gone before it.
-        unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) }
-    }
 }

@@ -3,12 +3,12 @@
 //! reach.
 
 mod architecture;
+mod encoder;
 mod files;
-mod graph;
+mod linear;
 mod mapping;
 mod modules;
 mod network;
-mod onnx;
 mod static_model;
 mod threads;
 mod tokens;
@@ -27,19 +27,20 @@ use serde_json::Value;
 
 use crate::{Embedder, Embeddings, Limits, Purpose, Surroundings};
 use architecture::Architecture;
+use encoder::Encoder;
 use files::{Json, State};
 use modules::Modules;
 use network::Network;
 use static_model::StaticModel;
 use threads::Threads;
 use tokens::{Cut, Tokens};
-use transformer::Transformer;
+use transformer::{Engine, Transformer};
 use weights::{Header, Weights};
 
 /// What a model's directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelKind {
-    /// An encoder whose graph is built here over `model.safetensors`.
+    /// An encoder that is computed here from `model.safetensors`.
     Transformer,
     /// An encoder with its graph in an ONNX file.
     Onnx,
@@ -168,7 +169,7 @@ impl Plan {
         weights: PathBuf,
     ) -> Result<Self, Failure> {
         let architecture = Architecture::read(config_path, config)?;
-        graph::check(&architecture, &weights, &Header::read(&weights)?)?;
+        Encoder::check(&architecture, &weights, &Header::read(&weights)?)?;
         let info = ModelInfo {
             dimensions: dimensions(config_path, architecture.hidden)?,
             max_tokens: modules.max_tokens.unwrap_or(usize::MAX).min(architecture.longest()),
@@ -198,22 +199,30 @@ impl Plan {
 
     fn load(self, pool: &Arc<ThreadPool>) -> Result<Model, Failure> {
         let max_tokens = self.info.max_tokens;
-        let (network, modules, vocabulary) = match self.source {
+        let (engine, modules, vocabulary) = match self.source {
             Source::Static { directory } => {
                 return Ok(Model::Static(Box::new(StaticModel::open(&directory)?)));
             }
             Source::Transformer { modules, architecture, weights } => {
                 let mapped = Weights::open(&weights)?;
-                (Network::build(&architecture, &weights, &mapped)?, modules, architecture.vocabulary)
+                (
+                    Engine::Encoder(Encoder::build(&architecture, &weights, &mapped)?),
+                    modules,
+                    architecture.vocabulary,
+                )
             }
             Source::Onnx { modules, config, graph } => {
                 let vocabulary = config.size(&modules.encoder.join("config.json"), "vocab_size")?;
-                (Network::open(&graph, &config, self.info.dimensions as usize)?, modules, vocabulary)
+                (
+                    Engine::Graph(Network::open(&graph, &config, self.info.dimensions as usize)?),
+                    modules,
+                    vocabulary,
+                )
             }
         };
         let cut = Cut { limit: Some(max_tokens), special: true, lowercase: modules.lowercase };
         let tokens = Tokens::open(&modules.encoder.join("tokenizer.json"), vocabulary, cut)?;
-        Transformer::new(network, tokens, modules, max_tokens, pool)
+        Transformer::new(engine, tokens, modules, max_tokens, pool)
             .map(|model| Model::Transformer(Box::new(model)))
     }
 }
@@ -289,7 +298,7 @@ impl Embedder for Opened {
     fn limits(&self) -> Limits {
         match self.loaded.model {
             // A quarter to half a second on one processor with a model of 20 million parameters.
-            Model::Transformer(_) => Limits { inputs: 32, tokens: 2048 },
+            Model::Transformer(_) => Limits { inputs: 32, tokens: 1024 },
             Model::Static(_) => Limits { inputs: 4096, tokens: 400_000 },
         }
     }

@@ -1,6 +1,5 @@
 //! An encoder with everything around it: tokens, batches, pooling, normalisation. A text's
-//! vector is a function of the text alone, bit for bit: texts share a batch only with texts of
-//! the same padded length, which follows from a text's own number of tokens.
+//! vector is a function of the text alone, bit for bit.
 
 use std::sync::Arc;
 
@@ -8,19 +7,26 @@ use autovector_domain::failure::Failure;
 use rten::ThreadPool;
 
 use super::{
+    encoder::Encoder,
     modules::{Modules, Pooling},
     network::{Answer, Batch, Network},
     tokens::Tokens,
 };
 use crate::{Embeddings, Purpose};
 
-/// Tokens, padding included, that go through the graph at once. Larger batches are not faster
-/// but need more memory for the scores of attention.
+/// Tokens, padding included, that go through an ONNX file's graph at once. Larger batches are not
+/// faster but need more memory for the scores of attention.
 const BATCH_TOKENS: usize = 1024;
+
+/// What computes.
+pub enum Engine {
+    Encoder(Encoder),
+    Graph(Network),
+}
 
 /// A loaded encoder.
 pub struct Transformer {
-    network: Network,
+    engine: Engine,
     tokens: Tokens,
     modules: Modules,
     max_tokens: usize,
@@ -30,13 +36,13 @@ impl Transformer {
     /// Puts the parts together and runs them once, so that parts which do not fit are found
     /// now. `max_tokens` is the longest text.
     pub fn new(
-        network: Network,
+        engine: Engine,
         tokens: Tokens,
         modules: Modules,
         max_tokens: usize,
         pool: &Arc<ThreadPool>,
     ) -> Result<Self, Failure> {
-        let transformer = Transformer { network, tokens, modules, max_tokens };
+        let transformer = Transformer { engine, tokens, modules, max_tokens };
         let tried = transformer.embed(&["a"], Purpose::Document, pool);
         tried.map_err(|failure| match failure {
             Failure::Input { message } => {
@@ -48,7 +54,10 @@ impl Transformer {
     }
 
     pub fn dimensions(&self) -> usize {
-        self.network.hidden
+        match &self.engine {
+            Engine::Encoder(encoder) => encoder.hidden(),
+            Engine::Graph(network) => network.hidden,
+        }
     }
 
     pub fn longest(&self) -> Option<usize> {
@@ -64,7 +73,7 @@ impl Transformer {
         purpose: Purpose,
         pool: &Arc<ThreadPool>,
     ) -> Result<Embeddings, Failure> {
-        let hidden = self.network.hidden;
+        let hidden = self.dimensions();
         let prompt = self.modules.prompt(purpose);
         let mut texts = Vec::with_capacity(inputs.len());
         let mut cut = Vec::new();
@@ -77,49 +86,70 @@ impl Transformer {
             if shortened {
                 cut.push(at);
             }
-            texts.push((self.width(tokens.len()), at, tokens));
+            texts.push(tokens);
         }
-        let count = texts.iter().map(|(_, _, tokens)| tokens.len() as u64).sum();
+        let tokens = texts.iter().map(|tokens| tokens.len() as u64).sum();
+        // A text without tokens has the zero vector.
         let mut values = vec![0.0; inputs.len() * hidden];
-        texts.sort_by_key(|(width, at, _)| (*width, *at));
-        for same in texts.chunk_by(|a, b| a.0 == b.0) {
+        match &self.engine {
+            Engine::Encoder(encoder) => encoder.run(&texts, |at, tokens| {
+                self.finish_text(tokens, &mut values[at * hidden..(at + 1) * hidden])
+            })?,
+            Engine::Graph(network) => self.run_graph(network, &texts, pool, &mut values)?,
+        }
+        Ok(Embeddings { dimensions: hidden, values, tokens, cut })
+    }
+
+    /// Texts share a batch only with texts of the same padded length, which follows from a text's
+    /// own number of tokens: so a vector does not depend on its neighbours.
+    fn run_graph(
+        &self,
+        network: &Network,
+        texts: &[Vec<u32>],
+        pool: &Arc<ThreadPool>,
+        values: &mut [f32],
+    ) -> Result<(), Failure> {
+        let hidden = network.hidden;
+        let width = |tokens: &Vec<u32>| if network.alone { tokens.len() } else { self.padded(tokens.len()) };
+        let mut order: Vec<(usize, usize)> =
+            texts.iter().enumerate().map(|(at, tokens)| (width(tokens), at)).collect();
+        order.retain(|(width, _)| *width > 0);
+        order.sort_unstable();
+        for same in order.chunk_by(|a, b| a.0 == b.0) {
             let width = same[0].0;
-            // A text without tokens has the zero vector.
-            if width == 0 {
-                continue;
-            }
-            let most = if self.network.alone { 1 } else { (BATCH_TOKENS / width).max(1) };
+            let most = if network.alone { 1 } else { (BATCH_TOKENS / width).max(1) };
             for part in same.chunks(most) {
-                let tokens: Vec<Vec<u32>> = part.iter().map(|(_, _, tokens)| tokens.clone()).collect();
-                let answer = self.network.run(&Batch { texts: &tokens, width }, pool)?;
-                for (row, (_, at, tokens)) in part.iter().enumerate() {
+                let tokens: Vec<&[u32]> = part.iter().map(|(_, at)| &texts[*at][..]).collect();
+                let answer = network.run(&Batch { texts: &tokens, width }, pool)?;
+                for (row, (_, at)) in part.iter().enumerate() {
                     let vector = &mut values[at * hidden..(at + 1) * hidden];
                     match &answer {
-                        Answer::Texts(all) => vector.copy_from_slice(&all[row * hidden..(row + 1) * hidden]),
+                        Answer::Texts(all) => {
+                            vector.copy_from_slice(&all[row * hidden..(row + 1) * hidden]);
+                            finish(vector, self.modules.normalize)?;
+                        }
                         Answer::Tokens(all) => {
                             let start = row * width * hidden;
-                            pool_tokens(
-                                self.modules.pooling,
-                                &all[start..start + tokens.len() * hidden],
-                                vector,
-                            );
+                            self.finish_text(&all[start..start + texts[*at].len() * hidden], vector)?;
                         }
                     }
-                    finish(vector, self.modules.normalize)?;
                 }
             }
         }
-        Ok(Embeddings { dimensions: hidden, values, tokens: count, cut })
+        Ok(())
     }
 
     /// The padded length of a text: a step of 8 for short texts, of 16 for longer ones, so that
     /// texts of similar length meet and little is wasted.
-    fn width(&self, tokens: usize) -> usize {
-        if self.network.alone {
-            return tokens;
-        }
+    fn padded(&self, tokens: usize) -> usize {
         let step = if tokens <= 64 { 8 } else { 16 };
         tokens.next_multiple_of(step).min(self.max_tokens)
+    }
+
+    /// Makes a text's vector of the vectors of its tokens.
+    fn finish_text(&self, tokens: &[f32], vector: &mut [f32]) -> Result<(), Failure> {
+        pool_tokens(self.modules.pooling, tokens, vector);
+        finish(vector, self.modules.normalize)
     }
 }
 

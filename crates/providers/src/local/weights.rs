@@ -1,11 +1,12 @@
-//! Weights in the safetensors format: reads and checks the header, maps the file. It never
-//! interprets what a tensor is for. Format: eight bytes with the header's length, a JSON
+//! Weights in the safetensors format: reads and checks the header, maps the file, finds tensors.
+//! It never interprets what a tensor is for. Format: eight bytes with the header's length, a JSON
 //! object name -> {dtype, shape, data_offsets}, then the data, little-endian and row-major.
 
 use std::{collections::HashMap, fs::File, io::Read, ops::Range, path::Path, sync::Arc};
 
 use autovector_domain::failure::Failure;
 use serde_json::Value;
+use zerocopy::FromBytes;
 
 use super::{mapping::Mapping, problem};
 
@@ -159,6 +160,81 @@ impl Weights {
             _ => return None,
         };
         wide.into_iter().map(|i| u32::try_from(i).ok()).collect()
+    }
+}
+
+/// The numbers of a tensor: in the file, or converted where they cannot be used as they lie there.
+#[derive(Debug)]
+pub enum Floats {
+    Mapped(Arc<Mapping>, Range<usize>),
+    Converted(Vec<f32>),
+}
+
+impl Floats {
+    pub fn get(&self) -> &[f32] {
+        match self {
+            Floats::Converted(values) => values,
+            // That the bytes can be read as numbers was seen when they were found.
+            Floats::Mapped(file, bytes) => {
+                <[f32]>::ref_from_bytes(&file.bytes()[bytes.clone()]).unwrap_or(&[])
+            }
+        }
+    }
+}
+
+/// Finds the tensors of one model by name and checks their shapes.
+pub struct Tensors<'a> {
+    /// For messages.
+    path: &'a Path,
+    header: &'a Header,
+    /// None where only the header is being checked.
+    weights: Option<&'a Weights>,
+}
+
+impl<'a> Tensors<'a> {
+    pub fn of(path: &'a Path, weights: &'a Weights) -> Self {
+        Tensors { path, header: &weights.header, weights: Some(weights) }
+    }
+
+    /// Without the numbers: everything that is found is empty.
+    pub fn unread(path: &'a Path, header: &'a Header) -> Self {
+        Tensors { path, header, weights: None }
+    }
+
+    /// The numbers of tensor `name`.
+    ///
+    /// Fails with [`Failure::Config`] where it is missing or has another shape.
+    pub fn find(&self, name: &str, shape: &[usize]) -> Result<Floats, Failure> {
+        let tensor =
+            self.tensor(name).ok_or_else(|| problem(self.path, format!("has no tensor \"{name}\"")))?;
+        if tensor.shape != shape {
+            return Err(problem(
+                self.path,
+                format!("does not fit config.json: tensor \"{name}\" is {:?}, not {shape:?}", tensor.shape),
+            ));
+        }
+        let Some(weights) = self.weights else { return Ok(Floats::Converted(Vec::new())) };
+        let usable = cfg!(target_endian = "little")
+            && tensor.kind == Kind::F32
+            && <[f32]>::ref_from_bytes(&weights.file.bytes()[tensor.bytes.clone()]).is_ok();
+        Ok(match usable {
+            true => Floats::Mapped(weights.file.clone(), tensor.bytes.clone()),
+            false => Floats::Converted(weights.floats(tensor)),
+        })
+    }
+
+    /// The length of the first dimension of tensor `name`.
+    pub fn rows(&self, name: &str) -> Option<usize> {
+        self.tensor(name)?.shape.first().copied()
+    }
+
+    fn tensor(&self, name: &str) -> Option<&'a Tensor> {
+        // Checkpoints converted from TensorFlow call a norm's weight gamma and its bias beta.
+        let old = match name.strip_suffix("weight") {
+            Some(start) => format!("{start}gamma"),
+            None => name.replace("bias", "beta"),
+        };
+        self.header.get(name).or_else(|| self.header.get(&old))
     }
 }
 

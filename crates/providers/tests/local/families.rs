@@ -128,6 +128,21 @@ fn pooling_and_normalisation_are_the_models() {
 }
 
 #[test]
+fn a_text_of_one_token_has_the_same_vector_in_any_company() {
+    for family in FAMILIES {
+        let mut tiny = Tiny::new(family);
+        tiny.tokenizer["post_processor"] = Value::Null;
+        let home = tiny.write();
+        let model = open(home.path(), "tiny").unwrap();
+        let alone = embed(&model, &["t5"]);
+        assert_eq!(alone.tokens, 1);
+        let beside = embed(&model, &["t6 t7 t8", "t5", ""]);
+        assert_eq!(beside.vector(1), alone.vector(0), "{family}");
+        assert!(beside.vector(2).iter().all(|v| *v == 0.0), "a text without tokens has the zero vector");
+    }
+}
+
+#[test]
 fn a_prompt_stands_before_the_texts_that_it_is_for() {
     let mut tiny = Tiny::new("bert");
     tiny.files

@@ -2,9 +2,15 @@
 //! vectorizer, with the default number of threads and with one for each processor. Beside it the
 //! same model in onnxruntime, which reads and writes no table.
 
-use std::{fs, path::Path, process::Command, thread, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
-use autovector_cluster_tests::{Sql, paths, process};
+use autovector_cluster_tests::{Sql, paths, process, wait_until};
 
 use crate::{
     python::{self, Wanted},
@@ -27,6 +33,7 @@ const WORDS: [&str; 42] = [
 const WORDS_A_TEXT: usize = 126;
 const TOKENS_A_TEXT: f64 = 128.0;
 const MODEL: &str = "all-MiniLM-L6-v2";
+const STORE: &str = "docs_embedding_store";
 
 const ONNXRUNTIME: Wanted = Wanted {
     name: "onnxruntime",
@@ -35,7 +42,7 @@ const ONNXRUNTIME: Wanted = Wanted {
 };
 
 pub fn run(order: &Order) -> Vec<Figure> {
-    let texts = order.scaled(TEXTS, 32);
+    let texts = order.scaled(TEXTS, 160);
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let defaults = (processors / 2).max(1);
     let python = python::with(order, &ONNXRUNTIME);
@@ -56,14 +63,20 @@ pub fn run(order: &Order) -> Vec<Figure> {
         let (mut ours, mut theirs) = (Rounds::default(), Rounds::default());
         for _ in 0..order.scaled(ROUNDS, 1) {
             workbench::vectorize(&mut scene.db, "docs", "ai.embedding_local()", ONE_CHUNK);
+            // Loading the model counts on neither side: from the first batch on.
+            let mut first: i64 = 0;
+            wait_until("the first batch is stored", Duration::from_secs(60), || {
+                first = scene.db.one(&format!("select count(*) from {STORE}"), &[]);
+                first > 0
+            });
             let started = Instant::now();
             workbench::wait(&mut scene.db, "docs");
-            ours.rates.push(texts as f64 / started.elapsed().as_secs_f64());
-            workbench::expect_rows(&mut scene.db, "docs_embedding_store", texts);
+            ours.rates.push((texts as f64 - first as f64) / started.elapsed().as_secs_f64());
+            workbench::expect_rows(&mut scene.db, STORE, texts);
             let worker = *scene.workers().first().expect("the worker is still there");
             ours.memory.push(process::private_memory_kb(worker).expect("it lives") as f64 / 1024.0);
-            let vector = "select embedding::real[] from docs_embedding_store where id = 0";
-            let vector: Vec<f32> = scene.db.one(vector, &[]);
+            let vector = format!("select embedding::real[] from {STORE} where id = 0");
+            let vector: Vec<f32> = scene.db.one(&vector, &[]);
             scene.db.exec("select ai.drop_vectorizer('docs', drop_all => true)", &[]);
             order.say(&format!("{what}: {:.1} texts/s", ours.rates.last().expect("pushed just now")));
             if let Some(python) = &python {

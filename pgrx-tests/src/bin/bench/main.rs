@@ -127,7 +127,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "scale",
-        about: "a million rows in the first pass and 300,000 changed ones; --scale 10 for ten times as much",
+        about: "a million rows in the first pass and 300,000 changed ones",
         usual: false,
         run: scale::run,
     },
@@ -185,6 +185,7 @@ fn main() -> ExitCode {
         }
     };
     if options.list {
+        println!("(sizes at --scale 1; a tenth of them without it, up to ten times as much)");
         for case in CASES {
             let only_named = if case.usual { "" } else { " (only when named)" };
             println!("{:<22} {}{only_named}", case.name, case.about);

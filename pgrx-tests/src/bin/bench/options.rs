@@ -7,17 +7,20 @@ pub struct Options {
     pub names: Vec<String>,
     /// Names of cases to leave out.
     pub skipped: Vec<String>,
-    /// Factor on every number of rows and repetitions: below 1 for a trial.
+    /// Factor on every number of rows and repetitions; 1 for what the documentation tells of.
     pub scale: f64,
     /// Only say which cases there are.
     pub list: bool,
 }
 
+/// The factor without `--scale`: every usual case in some minutes.
+const USUAL_SCALE: f64 = 0.1;
+
 impl Options {
     /// Reads `words`; `known` are the names of all cases. An error text for what is no option,
     /// no case, or no factor.
     pub fn parse(words: impl IntoIterator<Item = String>, known: &[&str]) -> Result<Options, String> {
-        let mut options = Options { names: Vec::new(), skipped: Vec::new(), scale: 1.0, list: false };
+        let mut options = Options { names: Vec::new(), skipped: Vec::new(), scale: USUAL_SCALE, list: false };
         let mut words = words.into_iter();
         let case = |name: String| match known.contains(&name.as_str()) {
             true => Ok(name),
@@ -66,6 +69,7 @@ mod tests {
     #[test]
     fn without_names_the_usual_cases_run() {
         let options = parse("").unwrap();
+        assert_eq!(options.scaled(1000, 1), 100);
         assert!(options.wants("memory", true) && !options.wants("memory", false));
     }
 
