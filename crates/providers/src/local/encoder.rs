@@ -122,7 +122,8 @@ impl Encoder {
         mut found: impl FnMut(usize, &[f32]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let all: usize = texts.iter().map(Vec::len).sum();
-        let mut pass = Pass::new(self, all >= BATCH_TOKENS);
+        // A session that asks for one text, however long, is no worker.
+        let mut pass = Pass::new(self, texts.len() > 1 && all >= BATCH_TOKENS);
         let (mut begin, mut tokens) = (0, 0);
         for (at, text) in texts.iter().enumerate() {
             tokens += text.len();
