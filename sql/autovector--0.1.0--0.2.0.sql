@@ -916,3 +916,6 @@ BEGIN
     END LOOP;
 END
 $$;
+
+DROP INDEX ai._lease_vectorizer_id_idx;
+CREATE INDEX ON ai._lease (vectorizer_id, id);

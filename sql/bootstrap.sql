@@ -115,7 +115,8 @@ CREATE TABLE ai._lease (
     claimed_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at         timestamptz NOT NULL
 );
-CREATE INDEX ON ai._lease (vectorizer_id);
+-- By number too: claims read the newest alone, see `src/store/newest.rs`.
+CREATE INDEX ON ai._lease (vectorizer_id, id);
 
 CREATE TABLE ai._vectorizer_errors (
     id                 int4 NOT NULL REFERENCES ai.vectorizer ON DELETE CASCADE,

@@ -162,6 +162,35 @@ fn a_delete_with_an_old_snapshot_removes_new_vectors() {
     }
 }
 
+/// Fear: while an old snapshot is held, nothing that batches leave behind is cleaned up, and each
+/// batch reads past what all batches before it left.
+#[test]
+fn an_old_snapshot_does_not_make_later_batches_dearer() {
+    const BATCHES: i64 = 1_000;
+    let mut scene = Scene::new();
+    scene.table("docs", BATCHES);
+    let mut old = scene.cluster.connect("postgres");
+    old.batch("begin isolation level repeatable read; select count(*) from docs");
+    scene.vectorize(&Spec::on("docs").processing(1, 4));
+    scene.settle("docs");
+    assert_eq!(scene.count("select rows_done from ai._vectorizer_counters"), BATCHES);
+    // Statistics come when a worker has time for them: it ended a lease for each batch.
+    wait_until("the worker's statistics have come", Duration::from_secs(60), || {
+        scene.count("select n_tup_del from pg_stat_all_tables where relid = 'ai._lease'::regclass") >= BATCHES
+    });
+    // A lease is found to be ended; if all earlier ones were passed over, it would be half a million.
+    let entries = scene
+        .count("select sum(idx_tup_read)::int8 from pg_stat_all_indexes where relid = 'ai._lease'::regclass");
+    assert!(entries < 20 * BATCHES, "{entries} index entries read for {BATCHES} batches");
+    // The row is found where it was, not by its key through all its versions.
+    let lookups = scene.count(
+        "select sum(idx_scan)::int8 from pg_stat_all_indexes where relid = 'ai._vectorizer_counters'::regclass",
+    );
+    assert!(lookups < BATCHES / 10, "{lookups} times looked up by key in {BATCHES} batches");
+    old.batch("commit");
+    scene.finish();
+}
+
 /// Fear: schema changes wait for the provider.
 #[test]
 fn schema_changes_during_a_request_are_fast() {

@@ -14,7 +14,7 @@ use super::record_status::embedding;
 use super::sql;
 use super::transaction::as_role;
 use super::vectors::{self, Chunk};
-use super::{cut_texts, ledger, locks};
+use super::{cut_texts, ledger, locks, newest};
 use crate::error::Result;
 
 /// What became of one row of a batch.
@@ -355,21 +355,31 @@ fn set_failed<'a>(v: &Vectorizer, rows: impl Iterator<Item = &'a FinishedRow>) -
 }
 
 fn count(id: i32, done: usize, usage: Usage, rate: f64) -> Result<()> {
-    sql::execute(
-        "UPDATE ai._vectorizer_counters
-            SET rows_done = rows_done + $2, chunks_embedded = chunks_embedded + $3, requests = requests + $4,
-                tokens_used = tokens_used + $5, calls_saved = calls_saved + $6, rows_per_second = $7,
-                last_done_at = clock_timestamp()
-          WHERE vectorizer_id = $1",
-        &[
-            id.into(),
-            (done as i64).into(),
-            (usage.chunks_embedded as i64).into(),
-            (usage.requests as i64).into(),
-            (usage.tokens as i64).into(),
-            (usage.calls_saved as i64).into(),
-            rate.into(),
-        ],
+    newest::row(
+        newest::COUNTERS,
+        id,
+        |found| {
+            format!(
+                "UPDATE ai._vectorizer_counters
+                    SET rows_done = rows_done + $2, chunks_embedded = chunks_embedded + $3,
+                        requests = requests + $4, tokens_used = tokens_used + $5, calls_saved = calls_saved + $6,
+                        rows_per_second = $7, last_done_at = clock_timestamp()
+                  WHERE {found} RETURNING ctid::text"
+            )
+        },
+        || {
+            vec![
+                id.into(),
+                (done as i64).into(),
+                (usage.chunks_embedded as i64).into(),
+                (usage.requests as i64).into(),
+                (usage.tokens as i64).into(),
+                (usage.calls_saved as i64).into(),
+                rate.into(),
+            ]
+        },
+        1,
+        |_| Ok(()),
     )?;
     Ok(())
 }

@@ -28,6 +28,7 @@ pub mod load;
 pub mod locks;
 pub mod mending;
 pub mod nearest;
+mod newest;
 pub mod ownership;
 pub mod pgai;
 pub mod queue;

@@ -14,7 +14,7 @@ use super::locks::{self, Lock, Mode};
 use super::session::WorkerIdentity;
 use super::transaction::as_role;
 use super::work::{self, Standing};
-use super::{control, ident::Ident, sql};
+use super::{control, ident::Ident, newest, sql};
 use crate::error::{self, Error, Result};
 use crate::settings::Settings;
 
@@ -88,6 +88,7 @@ pub struct Claim {
     pub rows: Vec<ClaimedRow>,
 }
 
+#[derive(Clone, PartialEq)]
 struct Cursors {
     backfill: Option<Key>,
     scanned: bool,
@@ -124,7 +125,8 @@ pub fn claim(
         return Ok(None);
     }
     let mut cursors = read_cursors(v.id)?;
-    let held = held_keys(v)?;
+    let before = cursors.clone();
+    let (held, lowest) = held_from(v, newest::first_lease(v))?;
     v.lock_source(locks::ACCESS_SHARE)?;
     let backfills = wanted == Wanted::Any && !cursors.scanned;
     let mut kind = Kind::Backfill;
@@ -141,7 +143,9 @@ pub fn claim(
         kind = Kind::Backfill;
         rows = claim_backfill(v, template_columns, limit, &mut cursors)?;
     }
-    write_cursors(v.id, &cursors)?;
+    if cursors != before {
+        write_cursors(v.id, &cursors)?;
+    }
     if rows.is_empty() {
         if standing.run && wanted == Wanted::Any {
             control::end_run(v.id)?;
@@ -152,6 +156,7 @@ pub fn claim(
         control::count_run(v.id, rows.len())?;
     }
     let lease = insert_lease(v, kind, &rows, worker, lease_duration)?;
+    newest::set_first_lease(v, lowest.unwrap_or(lease.id));
     // Last, because an error after it would leave the lock behind; and an error when it cannot be
     // had, because the cursors have moved on.
     if !locks::try_for_session(v.id, Lock::Batch, Mode::Share) {
@@ -184,29 +189,54 @@ fn is_current(v: &Vectorizer) -> Result<bool> {
 }
 
 fn read_cursors(id: i32) -> Result<Cursors> {
-    let read = sql::query_one(
-        "SELECT backfill, scanned, dirty FROM ai._vectorizer_cursor WHERE vectorizer_id = $1",
-        &[id.into()],
+    let read = newest::row(
+        newest::CURSORS,
+        id,
+        |found| {
+            format!("SELECT backfill, scanned, dirty, ctid::text FROM ai._vectorizer_cursor WHERE {found}")
+        },
+        || vec![id.into()],
+        4,
         |row| Ok(Cursors { backfill: row.get(1)?, scanned: row.value(2)?, dirty: row.get(3)? }),
     )?;
     Ok(read.unwrap_or(Cursors { backfill: None, scanned: true, dirty: None }))
 }
 
 fn write_cursors(id: i32, cursors: &Cursors) -> Result<()> {
-    sql::execute(
-        "UPDATE ai._vectorizer_cursor SET backfill = $2, scanned = $3, dirty = $4
-          WHERE vectorizer_id = $1 AND (backfill, scanned, dirty) IS DISTINCT FROM ($2, $3, $4)",
-        &[id.into(), cursors.backfill.clone().into(), cursors.scanned.into(), cursors.dirty.clone().into()],
+    newest::row(
+        newest::CURSORS,
+        id,
+        |found| {
+            format!(
+                "UPDATE ai._vectorizer_cursor SET backfill = $2, scanned = $3, dirty = $4 WHERE {found}
+                 RETURNING ctid::text"
+            )
+        },
+        || {
+            let (backfill, dirty) = (cursors.backfill.clone(), cursors.dirty.clone());
+            vec![id.into(), backfill.into(), cursors.scanned.into(), dirty.into()]
+        },
+        1,
+        |_| Ok(()),
     )?;
     Ok(())
 }
 
 /// Keys that live leases hold: they are in flight and may not be claimed twice.
 pub fn held_keys(v: &Vectorizer) -> Result<HashSet<Key>> {
-    let leases = sql::query("SELECT keys FROM ai._lease WHERE vectorizer_id = $1", &[v.id.into()], |row| {
-        row.value::<Vec<String>>(1)
-    })?;
-    Ok(leases.iter().flat_map(|keys| keys.chunks(v.key.width()).map(<[String]>::to_vec)).collect())
+    held_from(v, 0).map(|(keys, _)| keys)
+}
+
+/// The same of leases from number `first` on, and the lowest number of one.
+fn held_from(v: &Vectorizer, first: i64) -> Result<(HashSet<Key>, Option<i64>)> {
+    let leases = sql::query(
+        "SELECT keys, id FROM ai._lease WHERE vectorizer_id = $1 AND id >= $2 ORDER BY id",
+        &[v.id.into(), first.into()],
+        |row| Ok((row.value::<Vec<String>>(1)?, row.value::<i64>(2)?)),
+    )?;
+    let lowest = leases.first().map(|(_, id)| *id);
+    let keys = leases.iter().flat_map(|(keys, _)| keys.chunks(v.key.width()).map(<[String]>::to_vec));
+    Ok((keys.collect(), lowest))
 }
 
 fn insert_lease(

@@ -10,7 +10,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::{JsonB, pg_sys};
 
 use super::ident::Ident;
-use super::{control, sql};
+use super::{control, newest, sql};
 use crate::error::Result;
 
 /// Microseconds from 1970 to 2000, where PostgreSQL's time begins.
@@ -157,28 +157,36 @@ pub fn is_pending(id: i32) -> Result<bool> {
 /// left.
 fn pending_from(id: i32) -> Result<Option<Duration>> {
     let found = sql::query_one(
-        "SELECT v.queue_schema::text, v.queue_table::text, coalesce(NOT s.scanned, false),
-                v.config #>> '{loading,implementation}' = 'uri'
-           FROM ai.vectorizer v
-           LEFT JOIN ai._vectorizer_cursor s ON s.vectorizer_id = v.id
-          WHERE v.id = $1",
+        "SELECT v.queue_schema::text, v.queue_table::text, v.config #>> '{loading,implementation}' = 'uri'
+           FROM ai.vectorizer v WHERE v.id = $1",
         &[id.into()],
         |row| {
             let queue = Ident::qualified(&row.value::<String>(1)?, &row.value::<String>(2)?);
-            Ok((queue, row.value::<bool>(3)?, row.get::<bool>(4)?.unwrap_or(false)))
+            Ok((queue, row.get::<bool>(3)?.unwrap_or(false)))
         },
     )?;
-    match found {
-        Some((_, true, _)) => Ok(Some(Duration::ZERO)),
-        Some((queue, false, uri)) if is_dirty(&queue)? => {
-            if uri {
-                first_due(&queue)
-            } else {
-                Ok(Some(Duration::ZERO))
-            }
-        }
-        _ => Ok(None),
+    let Some((queue, uri)) = found else { return Ok(None) };
+    if !is_scanned(id)? {
+        return Ok(Some(Duration::ZERO));
     }
+    match is_dirty(&queue)? {
+        true if uri => first_due(&queue),
+        true => Ok(Some(Duration::ZERO)),
+        false => Ok(None),
+    }
+}
+
+/// Whether the first pass has come to its end, though batches of it may be in flight.
+fn is_scanned(id: i32) -> Result<bool> {
+    let scanned = newest::row(
+        newest::CURSORS,
+        id,
+        |found| format!("SELECT scanned, ctid::text FROM ai._vectorizer_cursor WHERE {found}"),
+        || vec![id.into()],
+        2,
+        |row| row.value(1),
+    )?;
+    Ok(scanned.unwrap_or(true))
 }
 
 /// A dirty key `q` whose document may be fetched now.
